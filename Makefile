@@ -1,0 +1,51 @@
+# Everything runs in .venv; `make demo` and `make test` need only python3.11, pip, gcc and node beforehand.
+PYTHON ?= python3
+BIN := .venv/bin
+# Without an NVIDIA GPU, this small CPU build comes first, or pip takes gigabytes of CUDA with it.
+TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
+DEMO_FILE ?= examples/inventory.py
+
+.PHONY: demo test lint eval-embedded test-editors soak clean
+.DELETE_ON_ERROR:
+
+demo: .venv/engine
+	$(BIN)/cl-lsp complete $(DEMO_FILE) --line 20 --column 32
+	$(BIN)/cl-lsp status
+	$(BIN)/cl-lsp stop
+
+test: lint
+	$(BIN)/python -m pytest -q
+
+lint: .venv/dev
+	$(BIN)/ruff check -q .
+	$(BIN)/ruff format -q --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pyright
+
+soak: .venv/dev
+	$(BIN)/python -m pytest -q -m soak --timeout 3600
+
+eval-embedded: .venv/engine
+	$(BIN)/python engine/eval_embedded.py
+
+test-editors: .venv/dev .cache/nvim/nvim
+	$(BIN)/python -m pytest -q -m editor
+
+.cache/nvim/nvim: tests/e2e/get-nvim.sh
+	tests/e2e/get-nvim.sh .cache/nvim
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("cl-lsp needs Python 3.11 or newer: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+
+.venv/engine: .venv/bin/python pyproject.toml
+	$(BIN)/pip install -q --disable-pip-version-check "$(TORCH)"
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[engine]'
+	touch $@
+
+.venv/dev: .venv/engine
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[engine,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .cache .pytest_cache .ruff_cache

@@ -1,0 +1,219 @@
+"""The command line. Without a command: the language server over stdio, as an editor starts it.
+
+Commands that need the engine run in a process of their own, so that this one stays light.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from . import __version__
+from .client import Address, EngineClient
+from .completion import Suggestion, suggest
+from .config import Config
+from .daemon import Daemon, default_socket, state_folder
+from .documents import Snapshot, read_file
+from .errors import CannotStart, ClLspError, EngineGone
+
+ENGINE_COMMANDS = ("serve", "export")
+STOP_TIMEOUT_S = 10
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="cl-lsp", description=__doc__)
+    top.add_argument("--version", action="version", version=__version__)
+    top.add_argument("--stdio", action="store_true", help="serve LSP over stdio (the default)")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for name in ENGINE_COMMANDS:
+        text = {"serve": "serve a model over HTTP", "export": "write a model as plain files"}[name]
+        commands.add_parser(name, help=text, add_help=False)
+    p = commands.add_parser("complete", help="print the completion at a place in a file")
+    p.add_argument("file", type=Path, metavar="FILE")
+    p.add_argument("--line", type=int, required=True, metavar="N", help="counts from 1")
+    p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
+    p.add_argument("--model", default="embedded", help="to start, if no daemon runs")
+    p.add_argument("--max-tokens", type=int, default=Config.max_tokens, metavar="N")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_address(p)
+    p = commands.add_parser("status", help="say what the daemon is doing")
+    p.add_argument("--json", action="store_true", help="print one JSON object")
+    _add_address(p)
+    p = commands.add_parser("stop", help="stop the daemon")
+    _add_address(p)
+    return top
+
+
+def _add_address(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
+    p.add_argument("--host", default="127.0.0.1", metavar="H")
+    p.add_argument("--port", type=int, metavar="P", help="a daemon on TCP instead")
+
+
+def main() -> int:
+    if sys.argv[1:2] and sys.argv[1] in ENGINE_COMMANDS:
+        return run_engine(sys.argv[1:])
+    args = parser().parse_args()
+    try:
+        match args.command:
+            case "complete":
+                return asyncio.run(run_complete(args))
+            case "status":
+                return asyncio.run(run_status(args))
+            case "stop":
+                return asyncio.run(run_stop(args))
+    except ClLspError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    from .server import main as serve_lsp
+
+    serve_lsp()
+    return 0
+
+
+def run_engine(arguments: list[str]) -> int:
+    """Become the engine's process; `serve` listens on the user's socket unless told otherwise."""
+    if arguments[0] == "serve" and not {"-h", "--help"} & set(arguments):
+        given = {argument.split("=")[0] for argument in arguments}
+        if not given & {"--uds", "--host", "--port"}:
+            arguments += ["--uds", str(default_socket())]
+        elif "--uds" not in given and not given & {"--token-file", "--no-auth"}:
+            arguments += ["--token-file", str(token_file())]
+    os.execv(sys.executable, [sys.executable, "-m", "cl_engine", *arguments])
+
+
+def token_file() -> Path:
+    return state_folder() / "token"
+
+
+def address_of(args: argparse.Namespace) -> Address:
+    if args.port is None:
+        return Address(uds=args.uds or default_socket())
+    token = token_file().read_text().strip() if token_file().is_file() else None
+    return Address(host=args.host, port=args.port, token=token)
+
+
+async def run_complete(args: argparse.Namespace) -> int:
+    snapshot = read_file(args.file, args.line, args.column)
+    if not 1 <= args.max_tokens <= 512:
+        raise ClLspError("--max-tokens must be from 1 to 512")
+    client = EngineClient(address_of(args))
+    try:
+        model = await _serving(client, args.model)
+        config = Config(model=model, max_tokens=args.max_tokens)
+        found = await suggest(client, snapshot, config)
+    finally:
+        await client.close()
+    if args.json:
+        print(json.dumps({"model": model} | dataclasses.asdict(found)))
+    else:
+        show(snapshot, found, model, args.line)
+    return 0
+
+
+async def _serving(client: EngineClient, model: str) -> str:
+    """The model served at the client's address; starts the user's daemon if there is none."""
+    try:
+        serving = (await client.health())["model"]
+    except EngineGone:
+        if client.address.uds is None:
+            raise
+        serving = model
+    if client.address.uds is not None:
+
+        def say(waited: float) -> None:
+            if sys.stderr.isatty():
+                print(
+                    f"\rstarting the engine… {waited:.0f} s ", end="", file=sys.stderr, flush=True
+                )
+
+        await Daemon(client, serving, Config.idle_exit_minutes).ensure(say)
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)
+    return serving
+
+
+def show(snapshot: Snapshot, found: Suggestion, model: str, line: int) -> None:
+    """The three lines before the cursor, and the suggestion: dim on a terminal, else in ⟦ ⟧."""
+    on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
+    before = snapshot.before.split("\n")[-4:]
+    rest = snapshot.line_after[found.replaced :]
+    if "\n" in found.text or not rest:
+        ghost = "\n".join(f"{on}{part}{off}" if part else "" for part in found.text.split("\n"))
+    else:
+        ghost = f"{on}{found.text}{off}"
+    shown = ("\n".join(before) + (ghost or f"{on}nothing{off}") + rest).split("\n")
+    first = line - len(before) + 1
+    for number, text in enumerate(shown, first):
+        print(f"{number:5} │ {text}")
+    details = found.usage.get("prompt_tokens_details", {})
+    print(
+        f"\n{model}: {found.usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms "
+        f"(prompt {found.timings.get('prefill_ms', 0):.0f} ms, decode "
+        f"{found.timings.get('decode_ms', 0):.0f} ms); {details.get('cached_tokens', 0)} of "
+        f"{found.usage.get('prompt_tokens', 0)} prompt tokens were cached"
+    )
+
+
+async def run_status(args: argparse.Namespace) -> int:
+    client = EngineClient(address_of(args))
+    try:
+        health = await client.health()
+        card = (await client.models())[0] if health["status"] == "ok" else {}
+    except EngineGone:
+        print("not running" if not args.json else json.dumps({"status": "not running"}))
+        return 1
+    finally:
+        await client.close()
+    status = health | {"address": str(client.address)} | card
+    if args.json:
+        print(json.dumps(status))
+        return 0
+    print(f"{status['model']}: {status['status']}, {status['active']} requests under way")
+    print(f"pid {status['pid']}, version {status['version']}, at {status['address']}")
+    if card:
+        print(f"context {card['context_length']}, can: {', '.join(card['capabilities'])}")
+    return 0
+
+
+async def run_stop(args: argparse.Namespace) -> int:
+    client = EngineClient(address_of(args))
+    try:
+        try:
+            pid = (await client.health())["pid"]
+        except EngineGone:
+            print("not running")
+            return 0
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while _alive(pid):
+            if time.monotonic() > deadline:
+                raise CannotStart(f"the daemon (pid {pid}) did not stop within {STOP_TIMEOUT_S} s")
+            await asyncio.sleep(0.05)
+    except (PermissionError, ProcessLookupError) as error:
+        raise ClLspError(f"cannot stop the daemon: {error.strerror}") from error
+    finally:
+        await client.close()
+    print(f"stopped (pid {pid})")
+    return 0
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A zombie of our own making is gone for all purposes.
+    stat = Path(f"/proc/{pid}/stat")
+    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The wire to an engine: OpenAI's HTTP API and its event stream, over a unix socket or TCP.
+
+Closing the connection IS the cancel: whoever leaves `complete` early has stopped the work.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from .errors import EngineDied, EngineGone, EngineRefused
+
+# Connecting is local and quick; between two events a long prefill may lie.
+TIMEOUT = httpx2.Timeout(connect=5, read=120, write=10, pool=5)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an engine listens: a unix socket, or a TCP host and port with the token it asks for."""
+
+    uds: Path | None = None
+    host: str = "127.0.0.1"
+    port: int = 0
+    token: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.uds) if self.uds else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """One completion. With a suffix it is an infilling request."""
+
+    prompt: str
+    suffix: str | None
+    model: str | None
+    max_tokens: int
+    stop: tuple[str, ...]
+    temperature: float = 0.0
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "prompt": self.prompt,
+            "suffix": self.suffix,
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "stop": list(self.stop),
+            "temperature": self.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A piece of text, or, as the last one, why it ended, the token counts and the timings."""
+
+    text: str = ""
+    finish_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    timings: dict[str, float] | None = None
+
+
+class EngineClient:
+    """Keeps its connections open between requests."""
+
+    def __init__(self, address: Address):
+        self.address = address
+        transport = httpx2.AsyncHTTPTransport(uds=str(address.uds)) if address.uds else None
+        host = f"[{address.host}]" if ":" in address.host else address.host
+        base = "http://engine" if address.uds else f"http://{host}:{address.port}"
+        headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+        self._http = httpx2.AsyncClient(
+            base_url=base, transport=transport, headers=headers, timeout=TIMEOUT, trust_env=False
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def health(self) -> dict[str, Any]:
+        """The daemon's own account. Raises EngineGone if nobody answers."""
+        return await self._get("/health", timeout=5)
+
+    async def models(self) -> list[dict[str, Any]]:
+        """Model cards. Raises EngineGone or EngineRefused."""
+        return (await self._get("/v1/models", timeout=120))["data"]
+
+    async def _get(self, path: str, timeout: float) -> dict[str, Any]:
+        try:
+            response = await self._http.get(path, timeout=timeout)
+            await _raise_for_error(response)
+            return response.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise EngineGone(f"no engine answers at {self.address} ({error})") from error
+
+    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:
+        """Chunks as they come. Raises EngineGone, EngineDied or EngineRefused."""
+        ended = False
+        try:
+            call = self._http.stream("POST", "/v1/completions", json=request.body())
+            async with call as response:
+                await _raise_for_error(response)
+                async for event in httpx2.EventSource(response):
+                    if event.data == "[DONE]":
+                        ended = True
+                        break
+                    yield _chunk(event.json())
+        except httpx2.ConnectError as error:
+            raise EngineGone(f"no engine answers at {self.address} ({error})") from error
+        except (httpx2.HTTPError, ValueError, KeyError) as error:
+            raise EngineDied(f"the engine at {self.address} broke off ({error})") from error
+        if not ended:
+            raise EngineDied(f"the engine at {self.address} stopped in mid-answer")
+
+
+async def _raise_for_error(response: httpx2.Response) -> None:
+    if response.is_success:
+        return
+    await response.aread()
+    try:
+        message = response.json()["error"]["message"]
+    except (ValueError, KeyError, TypeError):
+        message = f"HTTP {response.status_code}"
+    raise EngineRefused(message)
+
+
+def _chunk(event: Any) -> Chunk:
+    if "error" in event:
+        raise EngineRefused(event["error"]["message"])
+    choice = event["choices"][0] if event["choices"] else {}
+    return Chunk(
+        choice.get("text", ""),
+        choice.get("finish_reason"),
+        event.get("usage"),
+        event.get("timings"),
+    )

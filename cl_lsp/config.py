@@ -1,0 +1,66 @@
+"""All settings in one frozen tree, parsed at the edge; a field's docstring is its manual."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the editor sends as initializationOptions."""
+
+    model: str = "embedded"
+    """The model that the daemon loads: `embedded`, or the directory of a checkpoint."""
+
+    plain_completion: bool | None = None
+    """Offer `textDocument/completion` too. By default only to clients without inline completion."""
+
+    max_tokens: int = 48
+    """Longest suggestion, in tokens."""
+
+    idle_exit_minutes: float = 30
+    """A daemon that this editor started stops after so long without a request."""
+
+
+def parse_config(options: object) -> tuple[Config, list[str]]:
+    """The configuration and one message for each option that is unknown or has the wrong type.
+
+    Option names are the field names in camelCase; what is wrong keeps its default.
+    """
+    if options is None:
+        return Config(), []
+    if not isinstance(options, dict):
+        return Config(), ["initializationOptions must be an object; using the defaults"]
+    known = {_camel(field.name): field for field in fields(Config)}
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in options.items():
+        field = known.get(name)
+        if field is None:
+            problems.append(f"unknown option {name!r}; known: {', '.join(known)}")
+        elif problem := _problem(field.name, value):
+            problems.append(f"option {name!r} {problem}; using {field.default!r}")
+        else:
+            values[field.name] = value
+    return Config(**values), problems
+
+
+def _problem(name: str, value: object) -> str | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    match name:
+        case "model":
+            return None if isinstance(value, str) and value else "must be a name or a directory"
+        case "plain_completion":
+            return (
+                None if value is None or isinstance(value, bool) else "must be true, false or null"
+            )
+        case "max_tokens":
+            good = isinstance(value, int) and number and 1 <= value <= 512
+            return None if good else "must be a whole number from 1 to 512"
+        case _:
+            good = number and value >= 0  # type: ignore[operator]
+            return None if good else "must be a number of minutes, 0 for never"
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)

@@ -1,0 +1,126 @@
+"""Find the user's engine daemon or start it: exactly one, however many editors ask at once.
+
+The daemon itself holds the lock; a starter that loses the race just finds the winner.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from .client import EngineClient
+from .errors import CannotStart, EngineGone
+
+START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
+POLL_S = 0.05
+ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
+WIRE_VERSION = 1  # the oldest daemon we can talk to
+
+
+def default_socket() -> Path:
+    """In the user's runtime directory, which only the user can open."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # platformdirs warns where the system has none
+        return platformdirs.user_runtime_path("cl-lsp") / "engine.sock"
+
+
+def state_folder() -> Path:
+    """Where logs and the token live."""
+    return platformdirs.user_state_path("cl-lsp")
+
+
+def log_file() -> Path:
+    return state_folder() / "engine.log"
+
+
+def check_private(socket: Path) -> None:
+    """Raises CannotStart if somebody else could have put a socket there."""
+    try:
+        owner = socket.parent.stat().st_uid
+    except OSError:
+        return  # not there yet: the daemon makes it with mode 0700
+    if owner != os.getuid():
+        raise CannotStart(f"{socket.parent} belongs to another user; set XDG_RUNTIME_DIR")
+
+
+class Daemon:
+    """The daemon behind one unix socket, as one client sees it."""
+
+    def __init__(self, client: EngineClient, model: str, idle_exit_minutes: float):
+        if client.address.uds is None:
+            raise ValueError("only a daemon on a unix socket can be started")
+        self._client, self._socket = client, client.address.uds
+        self._model, self._idle_exit = model, idle_exit_minutes
+
+    async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
+        """Return when the model is loaded; starts the daemon if there is none.
+
+        `on_loading` is called now and then with the seconds waited so far. Raises CannotStart with
+        what the daemon itself said, or EngineGone if it does not come up.
+        """
+        check_private(self._socket)
+        began = time.monotonic()
+        process: subprocess.Popen | None = None
+        log_start = 0
+        starts = 0
+        while (waited := time.monotonic() - began) < START_TIMEOUT_S:
+            health = await self._health()
+            if health is not None and health["status"] == "ok":
+                return
+            if health is None and (process is None or process.poll() == ADDRESS_IN_USE):
+                # The winner of the race may have died since; its successor is ours to start.
+                if starts < 3:
+                    process, log_start = self._start()
+                    starts += 1
+            elif process is not None and process.poll() not in (None, ADDRESS_IN_USE):
+                raise CannotStart(last_error(log_start) or f"the engine ended; see {log_file()}")
+            on_loading(waited)
+            await asyncio.sleep(POLL_S)
+        raise EngineGone(f"the engine did not answer within {START_TIMEOUT_S} s; see {log_file()}")
+
+    async def _health(self) -> dict[str, Any] | None:
+        try:
+            health = await self._client.health()
+        except EngineGone:
+            return None
+        if health.get("wire", 0) < WIRE_VERSION:
+            raise CannotStart(
+                f"the running daemon is of version {health.get('version')}: `cl-lsp stop` it first"
+            )
+        return health
+
+    def _start(self) -> tuple[subprocess.Popen, int]:
+        """The new process and where its part of the log begins."""
+        command = [sys.executable, "-m", "cl_engine", "serve", self._model]
+        command += ["--uds", str(self._socket), "--idle-exit", str(self._idle_exit)]
+        try:
+            log_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with open(log_file(), "ab") as log:
+                start = log.tell()
+                # Its own session: it outlives this editor, for the next one.
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise CannotStart(f"cannot write {log_file()}: {error.strerror}") from error
+        return process, start
+
+
+def last_error(log_start: int) -> str | None:
+    """What a daemon that ended said last, in its part of the log."""
+    with open(log_file(), "rb") as log:
+        log.seek(log_start)
+        lines = log.read().decode(errors="replace").splitlines()
+    errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return errors[-1] if errors else (lines[-1] if lines else None)

@@ -1,0 +1,188 @@
+"""Open documents; the only place that knows position encodings (Position <-> code point).
+
+pygls keeps documents too, but splits lines at form feeds and other characters that LSP does not
+count.
+"""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lsprotocol import types
+
+from .errors import Unreadable
+
+LINE_END = re.compile(r"\r\n|\n|\r")
+MAX_CHARACTERS = 2_000_000  # a longer document gets no suggestions and costs no time
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A document at one moment, and a cursor in it as a code-point offset."""
+
+    uri: str
+    version: int
+    language: str
+    text: str
+    offset: int
+
+    @property
+    def before(self) -> str:
+        return self.text[: self.offset]
+
+    @property
+    def after(self) -> str:
+        return self.text[self.offset :]
+
+    @property
+    def line_before(self) -> str:
+        """The cursor's line, up to the cursor."""
+        ends = [m.end() for m in LINE_END.finditer(self.text, self._far_back, self.offset)]
+        return self.text[ends[-1] if ends else self._far_back : self.offset]
+
+    @property
+    def line_after(self) -> str:
+        """The cursor's line, from the cursor to its end, without the line end."""
+        end = LINE_END.search(self.text, self.offset)
+        return self.text[self.offset : end.start() if end else len(self.text)]
+
+    @property
+    def _far_back(self) -> int:
+        at = max(self.text.rfind("\n", 0, self.offset), self.text.rfind("\r", 0, self.offset))
+        return max(at, 0)
+
+
+@dataclass(frozen=True)
+class Document:
+    """`text` is empty if `problem` says why the document is not read."""
+
+    uri: str
+    version: int
+    language: str
+    text: str
+    problem: str | None = None
+
+    @classmethod
+    def of(cls, uri: str, version: int, language: str, text: str) -> "Document":
+        problem = problem_of(text)
+        return cls(uri, version, language, "" if problem else text, problem)
+
+
+def problem_of(text: str) -> str | None:
+    """Why there are no suggestions in this text, or None."""
+    if len(text) > MAX_CHARACTERS:
+        return f"it has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}"
+    if "\0" in text:
+        return "it is binary"
+    return None
+
+
+class Documents:
+    """The open documents by URI, kept in step with the client's incremental changes."""
+
+    def __init__(self) -> None:
+        self.encoding: str = types.PositionEncodingKind.Utf16
+        self._open: dict[str, Document] = {}
+
+    def open(self, item: types.TextDocumentItem) -> Document:
+        document = Document.of(item.uri, item.version, item.language_id, item.text)
+        self._open[item.uri] = document
+        return document
+
+    def close(self, uri: str) -> None:
+        self._open.pop(uri, None)
+
+    def change(self, params: types.DidChangeTextDocumentParams) -> Document | None:
+        """Apply the changes in order; None if the document is not open."""
+        identity = params.text_document
+        document = self._open.get(identity.uri)
+        if document is None:
+            return None
+        for change in params.content_changes:
+            document = self._apply(document, change)
+        document = replace(document, version=identity.version)
+        self._open[identity.uri] = document
+        return document
+
+    def _apply(self, document: Document, change: types.TextDocumentContentChangeEvent) -> Document:
+        if not isinstance(change, types.TextDocumentContentChangePartial):
+            return Document.of(document.uri, document.version, document.language, change.text)
+        if document.problem:
+            return (
+                document  # unknown text cannot be edited; a full change or a re-open brings it back
+            )
+        text = document.text
+        start = offset_at(text, change.range.start, self.encoding)
+        end = max(start, offset_at(text, change.range.end, self.encoding))
+        changed = text[:start] + change.text + text[end:]
+        return Document.of(document.uri, document.version, document.language, changed)
+
+    def snapshot(self, uri: str, position: types.Position) -> Snapshot:
+        """Raises Unreadable if the document is not open, binary or too large."""
+        document = self._open.get(uri)
+        if document is None:
+            raise Unreadable(f"{uri} is not open")
+        if document.problem:
+            raise Unreadable(f"no suggestions in {uri}: {document.problem}")
+        offset = offset_at(document.text, position, self.encoding)
+        return Snapshot(uri, document.version, document.language, document.text, offset)
+
+
+def offset_at(text: str, position: types.Position, encoding: str) -> int:
+    """Code-point offset of `position`, clamped to its line's end and to the text's end."""
+    start = 0
+    for _ in range(position.line):
+        end = LINE_END.search(text, start)
+        if end is None:
+            return len(text)
+        start = end.end()
+    end = LINE_END.search(text, start)
+    line = text[start : end.start() if end else len(text)]
+    return start + _code_points(line, position.character, encoding)
+
+
+def _code_points(line: str, units: int, encoding: str) -> int:
+    """How many code points of the line lie before `units`; inside one counts as before it."""
+    if encoding == types.PositionEncodingKind.Utf32 or line.isascii():
+        return min(units, len(line))
+    done = 0
+    for i, character in enumerate(line):
+        done += width(character, encoding)
+        if done > units:
+            return i
+    return len(line)
+
+
+def width(text: str, encoding: str) -> int:
+    """Length of `text` in the units of `encoding`. A lone surrogate counts as U+FFFD would."""
+    if encoding == types.PositionEncodingKind.Utf32:
+        return len(text)
+    if encoding == types.PositionEncodingKind.Utf8:
+        return len(text.encode("utf-8", "surrogatepass"))
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def read_file(path: Path, line: int, column: int) -> Snapshot:
+    """A snapshot of a file on disk; `line` and `column` count from 1, in characters.
+
+    Raises Unreadable, with the reason, for what is no text or a position outside of it.
+    """
+    try:
+        if path.stat().st_size > 4 * MAX_CHARACTERS:
+            raise Unreadable(f"{path} is too large: the limit is {MAX_CHARACTERS:,} characters")
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise Unreadable(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise Unreadable(f"{path} is not UTF-8 text (byte {error.start})") from error
+    if problem := problem_of(text):
+        raise Unreadable(f"no suggestions in {path}: {problem}")
+    lines = LINE_END.split(text)
+    if not 1 <= line <= len(lines):
+        raise Unreadable(f"line {line} is outside {path}, which has {len(lines)} lines")
+    if not 1 <= column <= len(lines[line - 1]) + 1:
+        longest = len(lines[line - 1]) + 1
+        raise Unreadable(f"column {column} is outside line {line}, which ends at column {longest}")
+    position = types.Position(line - 1, column - 1)
+    offset = offset_at(text, position, types.PositionEncodingKind.Utf32)
+    return Snapshot(path.resolve().as_uri(), 0, path.suffix.lstrip("."), text, offset)

@@ -1,0 +1,75 @@
+"""From what the model wrote to what is shown: pure functions over strings."""
+
+import re
+
+CLOSERS = re.compile(r"[)\]}>\"'`;,:]*\s*")
+PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
+
+
+def only_closers(line_after: str) -> bool:
+    """Whether the rest of the line is what an editor closes by itself, and punctuation."""
+    return CLOSERS.fullmatch(line_after) is not None
+
+
+def merge_closers(text: str, closers: str) -> str:
+    """`text` and those of `closers` that it does not close itself, to replace the line's rest.
+
+    >>> merge_closers("x)", ")")
+    'x)'
+    >>> merge_closers("f(x)", ")]")
+    'f(x))]'
+    """
+    left = closers
+    for character in _unmatched(text):
+        if left[:1] == character:
+            left = left[1:]
+    return text + left
+
+
+def _unmatched(text: str) -> list[str]:
+    """The closing brackets, quotes and punctuation of `text` that nothing in it has opened."""
+    opened: list[str] = []
+    unmatched: list[str] = []
+    quote = ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in PAIRS.values():
+            opened.append(character)
+        elif character in PAIRS:
+            if opened and opened[-1] == PAIRS[character]:
+                opened.pop()
+            else:
+                unmatched.append(character)
+        elif character in "\"'`" and text.count(character) % 2 == 0:
+            quote = character
+        elif character in "\"'`;,:":
+            unmatched.append(character)
+    return unmatched
+
+
+def trim_overlap(text: str, after: str) -> str:
+    """`text` without an end that already stands after the cursor.
+
+    On the same line, the longest end that the rest of the line begins with; of whole lines, those
+    that equal the next lines that are not blank.
+    """
+    line_after, _, below = after.partition("\n")
+    line_after = line_after.rstrip()
+    if "\n" not in text:
+        longest = min(len(text), len(line_after))
+        for n in range(longest, 0, -1):
+            if text.endswith(line_after[:n]):
+                return text[:-n]
+        return text
+    following = [line.rstrip() for line in below.split("\n") if line.strip()][:8]
+    lines = text.split("\n")
+    for n in range(min(len(lines), len(following)), 0, -1):
+        if [line.rstrip() for line in lines[-n:]] == following[:n]:
+            return "\n".join(lines[:-n])
+    return text
+
+
+def tidy(text: str) -> str:
+    """`text` without trailing white space; empty if nothing else is in it."""
+    return text.rstrip()

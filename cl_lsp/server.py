@@ -1,0 +1,249 @@
+"""The language server: a handler parses, calls, converts. Decisions are in other files."""
+
+import asyncio
+import contextlib
+import logging
+import uuid
+from collections.abc import AsyncIterator
+
+from lsprotocol import types
+from pygls.lsp.server import LanguageServer
+from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
+
+from . import __version__
+from .client import Address, EngineClient
+from .completion import Newest, Shared, Suggestion, suggest
+from .config import Config, parse_config
+from .daemon import Daemon, default_socket
+from .documents import Documents, Snapshot, width
+from .errors import ClLspError, EngineDied, EngineGone, Unreadable
+
+log = logging.getLogger(__name__)
+
+
+class Protocol(LanguageServerProtocol):
+    """pygls with our document store in place of its own."""
+
+    _server: "ClLsp"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_OPEN)
+    def lsp_text_document__did_open(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, params: types.DidOpenTextDocumentParams
+    ) -> None:
+        document = self._server.documents.open(params.text_document)
+        if document.problem:
+            self._server.say_once(f"no suggestions in {document.uri}: {document.problem}")
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_CHANGE)
+    def lsp_text_document__did_change(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, params: types.DidChangeTextDocumentParams
+    ) -> None:
+        if self._server.documents.change(params) is None:
+            log.warning("a change of %s, which is not open, is ignored", params.text_document.uri)
+
+    @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
+    def lsp_text_document__did_close(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, params: types.DidCloseTextDocumentParams
+    ) -> None:
+        self._server.documents.close(params.text_document.uri)
+        self._server.shared.forget(params.text_document.uri)
+
+
+class ClLsp(LanguageServer):
+    """State of one editor's connection."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "cl-lsp",
+            __version__,
+            text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
+            protocol_cls=Protocol,
+            converter_factory=default_converter,
+        )
+        self.config = Config()
+        self.documents = Documents()
+        self.shared, self.newest = Shared(), Newest()
+        self._said: set[str] = set()
+        self._engine: EngineClient | None = None
+        self._starting: asyncio.Task | None = None
+        self._register()
+
+    def _register(self) -> None:
+        self.feature(types.INITIALIZE)(on_initialize)
+        self.feature(types.INITIALIZED)(on_initialized)
+        self.feature(types.SHUTDOWN)(on_shutdown)
+        inline = types.InlineCompletionOptions()
+        self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
+
+    def say_once(self, message: str, kind: types.MessageType = types.MessageType.Warning) -> None:
+        """A pop-up, unless it was shown before; the log has it every time."""
+        log.warning("%s", message)
+        if message not in self._said:
+            self._said.add(message)
+            self.window_show_message(types.ShowMessageParams(kind, f"cl-lsp: {message}"))
+
+    def engine(self) -> EngineClient:
+        if self._engine is None:
+            self._engine = EngineClient(Address(uds=default_socket()))
+        return self._engine
+
+    async def start_engine(self) -> None:
+        """Return when the engine is ready. All who wait share one start, which no cancel ends."""
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._start_engine())
+        await asyncio.shield(self._starting)
+
+    async def _start_engine(self) -> None:
+        daemon = Daemon(self.engine(), self.config.model, self.config.idle_exit_minutes)
+        async with self._progress(f"cl-lsp: loading {self.config.model}") as report:
+            await daemon.ensure(report)
+
+    @contextlib.asynccontextmanager
+    async def _progress(self, title: str) -> AsyncIterator:
+        """Work-done progress that begins only if there is something to wait for."""
+        window = self.client_capabilities.window
+        able = window is not None and window.work_done_progress
+        token, begun, shown = str(uuid.uuid4()), False, -1
+        tasks: set[asyncio.Task] = set()
+
+        async def begin() -> None:
+            await self.work_done_progress.create_async(token)
+            self.work_done_progress.begin(token, types.WorkDoneProgressBegin(title=title))
+
+        def report(seconds: float) -> None:
+            nonlocal begun, shown
+            if able and not begun:
+                begun = True
+                tasks.add(asyncio.create_task(begin()))
+            elif begun and int(seconds) > shown and all(t.done() for t in tasks):
+                shown = int(seconds)
+                value = types.WorkDoneProgressReport(message=f"{shown} s")
+                self.work_done_progress.report(token, value)
+
+        try:
+            yield report
+        finally:
+            if begun:
+                await asyncio.gather(*tasks, return_exceptions=True)
+                self.work_done_progress.end(token, types.WorkDoneProgressEnd())
+
+    async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
+        """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
+        key = (snapshot.version, snapshot.offset, snapshot.text)
+        work = self.shared.join(snapshot.uri, key, lambda: self._suggest(snapshot))
+        return await self.newest.run((snapshot.uri, method), work)
+
+    async def _suggest(self, snapshot: Snapshot) -> Suggestion:
+        try:
+            try:
+                return await suggest(self.engine(), snapshot, self.config)
+            except EngineGone as error:
+                # Not started yet, ended for idleness, or died: try once more with a new one.
+                if isinstance(error, EngineDied):
+                    self.say_once(f"{error}; starting it again")
+                await self.start_engine()
+                return await suggest(self.engine(), snapshot, self.config)
+        except ClLspError as error:
+            self.say_once(str(error), types.MessageType.Error)
+            return Suggestion()
+
+    async def close(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        if self._engine is not None:
+            await self._engine.close()
+
+
+async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
+    ls.documents.encoding = str(ls.workspace.position_encoding)
+    ls.config, problems = parse_config(params.initialization_options)
+    for problem in problems:
+        ls.say_once(problem)
+    text_document = params.capabilities.text_document
+    inline = text_document is not None and text_document.inline_completion is not None
+    wanted = ls.config.plain_completion
+    if wanted or (wanted is None and not inline):
+        ls.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
+
+
+async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
+    """Load the model before the first key."""
+    try:
+        await ls.start_engine()
+    except ClLspError as error:
+        ls.say_once(str(error), types.MessageType.Error)
+
+
+async def on_shutdown(ls: ClLsp, _params: None) -> None:
+    await ls.close()
+
+
+async def inline_completion(
+    ls: ClLsp, params: types.InlineCompletionParams
+) -> types.InlineCompletionList | None:
+    snapshot = _snapshot(ls, params)
+    found = await ls.suggestion("inline", snapshot) if snapshot else Suggestion()
+    if found is None:
+        return None
+    if snapshot is None or not found.text:
+        return types.InlineCompletionList(items=[])
+    replaced = _replaced(ls, snapshot, params.position, 0, found)
+    item = types.InlineCompletionItem(insert_text=found.text, range=replaced)
+    return types.InlineCompletionList(items=[item])
+
+
+async def completion(ls: ClLsp, params: types.CompletionParams) -> types.CompletionList | None:
+    snapshot = _snapshot(ls, params)
+    found = await ls.suggestion("completion", snapshot) if snapshot else Suggestion()
+    if found is None:
+        return None
+    if snapshot is None or not found.text:
+        return types.CompletionList(is_incomplete=True, items=[])
+    word = _word_before(snapshot)
+    text = word + found.text
+    edit = types.TextEdit(_replaced(ls, snapshot, params.position, len(word), found), text)
+    label = text.strip().split("\n")[0]
+    item = types.CompletionItem(
+        label=label,
+        kind=types.CompletionItemKind.Text,
+        detail="cl-lsp",
+        filter_text=text,
+        text_edit=edit,
+        insert_text_format=types.InsertTextFormat.PlainText,
+        documentation=text if "\n" in text else None,
+    )
+    # What was typed since makes another request worth while.
+    return types.CompletionList(is_incomplete=True, items=[item])
+
+
+def _snapshot(
+    ls: ClLsp, params: types.InlineCompletionParams | types.CompletionParams
+) -> Snapshot | None:
+    try:
+        return ls.documents.snapshot(params.text_document.uri, params.position)
+    except Unreadable as error:
+        ls.say_once(str(error))
+        return None
+
+
+def _word_before(snapshot: Snapshot) -> str:
+    line = snapshot.line_before
+    start = len(line)
+    while start and (line[start - 1].isalnum() or line[start - 1] == "_"):
+        start -= 1
+    return line[start:]
+
+
+def _replaced(
+    ls: ClLsp, snapshot: Snapshot, cursor: types.Position, back: int, found: Suggestion
+) -> types.Range:
+    """The range on the cursor's line that the suggestion replaces, in the client's units."""
+    encoding, line = ls.documents.encoding, snapshot.line_before
+    start = width(line[: len(line) - back], encoding)
+    end = width(line + snapshot.line_after[: found.replaced], encoding)
+    # The cursor may have been past the line's end; what is left of it is where the line ends.
+    return types.Range(types.Position(cursor.line, start), types.Position(cursor.line, end))
+
+
+def main() -> None:
+    ClLsp().start_io()

@@ -1,0 +1,59 @@
+"""Every error the engine shows to a user, in one tree. `status` is the HTTP status it becomes."""
+
+
+class EngineError(Exception):
+    """A request or a start-up failed for a reason the user can act on; the message says which."""
+
+    status = 500
+    kind = "server_error"
+
+
+class UnknownModel(EngineError):
+    """No such model: neither `embedded` nor a directory with a checkpoint."""
+
+    status = 404
+    kind = "model_not_found"
+
+
+class BrokenCheckpoint(EngineError):
+    """The checkpoint's files are missing, truncated or do not fit together."""
+
+
+class InvalidRequest(EngineError):
+    """The request asks for something the engine does not offer."""
+
+    status = 400
+    kind = "invalid_request_error"
+
+
+class Unauthorized(EngineError):
+    """The request carries no token, or a wrong one."""
+
+    status = 401
+    kind = "authentication_error"
+
+
+class Unsupported(InvalidRequest):
+    """The loaded model lacks this capability."""
+
+
+class Overloaded(EngineError):
+    """The queue is full; try again shortly."""
+
+    status = 429
+    kind = "overloaded"
+
+
+class NotReady(EngineError):
+    """The model is still loading, or the engine is stopping."""
+
+    status = 503
+    kind = "not_ready"
+
+
+class AddressInUse(EngineError):
+    """Another daemon of this user serves this address already."""
+
+
+class CannotServe(EngineError):
+    """The address cannot be bound or the directory cannot be written."""

@@ -1,0 +1,176 @@
+"""The engine's thread: the only driver of scheduler and runner. HTTP talks to it through an inbox.
+
+Closing a `Generation` is what cancels: it ends the iteration and, within one step, the work.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from .errors import EngineError, NotReady
+from .loader import LoadedModel, load_model
+from .models.llama import KVCache
+from .prompt import Prompt
+from .request import ErrorEvent, Event, FinishEvent, Request
+from .runner import Runner
+from .sampling import SamplingParams
+from .scheduler import Scheduler
+from .slots import Slots
+
+log = logging.getLogger(__name__)
+SLOTS = 4  # sequences with a KV cache of their own
+# Half of the cores: the editor needs the rest, and a product of few rows gains nothing from more.
+THREADS = max(1, (os.cpu_count() or 1) // 2)
+
+State = Literal["loading", "ok", "failed"]
+
+
+@dataclass(frozen=True)
+class Submit:
+    request: Request
+
+
+@dataclass(frozen=True)
+class Cancel:
+    request: Request
+
+
+class Generation:
+    """The events of one request, for one asyncio task; the last is its end.
+
+    Iterating raises what an ErrorEvent carries. `close` cancels what is not finished.
+    """
+
+    def __init__(
+        self,
+        engine: "Engine",
+        prompt: Prompt,
+        max_tokens: int,
+        sampling: SamplingParams,
+        stops: tuple[str, ...],
+    ):
+        self._engine = engine
+        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def deliver(event: Event) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to read
+                loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+        self._request = Request(prompt, max_tokens, sampling, stops, deliver, time.monotonic())
+        self._open = True
+        engine.active += 1
+        engine.inbox.put(Submit(self._request))
+
+    def __aiter__(self) -> "Generation":
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._events.get()
+        if event is None:
+            raise StopAsyncIteration
+        if isinstance(event, ErrorEvent):
+            raise event.error
+        if isinstance(event, FinishEvent):
+            self._events.put_nowait(None)
+        return event
+
+    def close(self) -> None:
+        """End the iteration and the work behind it; no harm if both have ended already."""
+        if not self._open:
+            return
+        self._open = False
+        self._engine.active -= 1
+        self._engine.last_used = time.monotonic()
+        self._engine.inbox.put(Cancel(self._request))
+        self._events.put_nowait(None)
+
+
+class Engine:
+    """Loads a model and serves requests, both in a thread of its own."""
+
+    def __init__(self, model: str):
+        self.model_name = model
+        self.state: State = "loading"
+        self.error: EngineError | None = None
+        self.active = 0  # requests under way
+        self.last_used = time.monotonic()
+        self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
+        self._loaded = threading.Event()
+        self._model: LoadedModel | None = None
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self, on_loaded: Callable[[], object] = lambda: None) -> None:
+        """`on_loaded` is called from the engine's thread when `state` is no longer `loading`."""
+        self._on_loaded = on_loaded
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.inbox.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    async def model(self) -> LoadedModel:
+        """The model, when it is there. Raises what went wrong while it was loaded."""
+        if self._model is None:
+            await asyncio.to_thread(self._loaded.wait)
+        if self._model is None:
+            raise self.error or NotReady("the engine is stopping")
+        return self._model
+
+    def generate(
+        self, prompt: Prompt, max_tokens: int, sampling: SamplingParams, stops: tuple[str, ...]
+    ) -> "Generation":
+        """Start a request; what comes of it is read from the result."""
+        return Generation(self, prompt, max_tokens, sampling, stops)
+
+    def _run(self) -> None:
+        torch.set_num_threads(THREADS)
+        try:
+            self._model = load_model(self.model_name)
+            self.state = "ok"
+        except EngineError as error:
+            self.error, self.state = error, "failed"
+        except Exception as error:
+            log.exception("loading %s", self.model_name)
+            self.error, self.state = EngineError(f"loading failed: {error}"), "failed"
+        self._loaded.set()
+        self._on_loaded()
+        if self._model is not None:
+            self._serve(self._model)
+
+    def _serve(self, model: LoadedModel) -> None:
+        caches = [KVCache(model.llama.config) for _ in range(SLOTS)]
+        scheduler = Scheduler(model.tokenizer, Slots(caches))
+        runner = Runner(model.llama, model.tokenizer)
+        while self._receive(scheduler):
+            if (sequence := scheduler.next()) is None:
+                continue
+            try:
+                scheduler.advance(sequence, runner.step(sequence))
+            except Exception as error:  # one request must not take the others with it
+                log.exception("a step failed")
+                scheduler.fail(sequence, EngineError(f"the engine failed: {error}"))
+
+    def _receive(self, scheduler: Scheduler) -> bool:
+        """Empty the inbox; sleep in it while there is nothing to do. False when told to stop."""
+        while True:
+            try:
+                message = self.inbox.get(block=scheduler.idle)
+            except queue.Empty:
+                return True
+            if message is None:
+                return False
+            if isinstance(message, Submit):
+                scheduler.add(message.request)
+            else:
+                scheduler.cancel(message.request)

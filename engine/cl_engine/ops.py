@@ -1,0 +1,82 @@
+"""The one seam between the model and the machine: what a layer is made of, here in plain torch.
+
+Activations are float32 except inside an int8 product, which takes bfloat16. Every product gives
+the same bits for a row whatever the other rows are, so that a reused KV cache decodes as a fresh
+one does.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A weight [out, in]: float32, or int8 with a bfloat16 `scale` [out] per row."""
+
+    weight: torch.Tensor
+    scale: torch.Tensor | None = None
+
+    def rows(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embedding look-up: [n] -> [n, in], float32."""
+        picked = self.weight[ids].float()
+        return picked if self.scale is None else picked * self.scale[ids, None].float()
+
+
+def stack(matrices: list[Matrix]) -> Matrix:
+    """One matrix that computes several on the same input in one product."""
+    weight = torch.cat([m.weight for m in matrices])
+    scales = [m.scale for m in matrices if m.scale is not None]
+    return Matrix(weight, torch.cat(scales) if scales else None)
+
+
+def linear(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+    """[n, in] -> [n, out]."""
+    if matrix.scale is None:
+        return F.linear(x, matrix.weight)
+    product = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), matrix.weight, matrix.scale)
+    return product.float()
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, eps)
+
+
+def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
+    """[n, 2·ffn] -> [n, ffn]: silu of the first half times the second."""
+    gate, up = gate_up.chunk(2, -1)
+    return F.silu(gate) * up
+
+
+def rope_table(context: int, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """cos and sin [context, 1, head_dim], float32: bf16 tables cost accuracy."""
+    inverse = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), inverse).repeat(1, 2)
+    return angles.cos().float()[:, None], angles.sin().float()[:, None]
+
+
+def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Half-split rotary, as in Hugging Face's weights. x: [n, heads, head_dim]."""
+    a, b = x.chunk(2, -1)
+    return x * cos + torch.cat((-b, a), -1) * sin
+
+
+def attention(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, start: int
+) -> torch.Tensor:
+    """Causal attention of new tokens over a KV cache that already holds them.
+
+    q: [n, heads, head_dim] at positions start..start+n-1; keys, values: [kv_heads, start+n,
+    head_dim]. The query heads of a group become rows of one product, so keys and values are never
+    repeated.
+    """
+    n, heads, head_dim = q.shape
+    kv_heads, total, _ = keys.shape
+    rows = q.view(n, kv_heads, -1, head_dim).permute(1, 2, 0, 3).reshape(kv_heads, -1, head_dim)
+    mask = None
+    if n > 1:
+        visible = torch.arange(total)[None] <= torch.arange(start, total)[:, None]  # [n, total]
+        mask = visible.repeat(heads // kv_heads, 1)
+    out = F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=mask)[0]
+    return out.view(kv_heads, -1, n, head_dim).permute(2, 0, 1, 3).reshape(n, heads * head_dim)

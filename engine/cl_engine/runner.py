@@ -1,0 +1,45 @@
+"""Runs one step of one sequence: prefill, verification of a draft and decode are the same thing."""
+
+from .models.llama import Llama
+from .scheduler import Sequence
+from .tokenizer import Tokenizer
+
+PREFILL_CHUNK = 256  # tokens; between two chunks others get their turn and a cancel is seen
+
+
+class Runner:
+    def __init__(self, llama: Llama, tokenizer: Tokenizer):
+        self._llama, self._tokenizer = llama, tokenizer
+
+    def step(self, sequence: Sequence) -> list[int]:
+        """Compute what is pending, and the draft behind it; returns the tokens this yields.
+
+        None while the prompt is not through; else the draft's accepted beginning and one more.
+        """
+        pending = sequence.tokens[sequence.computed :]
+        chunk = pending[:PREFILL_CHUNK]
+        through = len(chunk) == len(pending)
+        draft = sequence.draft if through else []
+        logits = self._llama.forward(
+            chunk + draft, sequence.computed, sequence.slot.kv, rows=through + len(draft)
+        )
+        sequence.computed += len(chunk)
+        new: list[int] = []
+        for row, guess in zip(logits, [*draft, None], strict=False):
+            new.append(self._pick(sequence, row))
+            if new[-1] != guess:
+                break
+        if new:
+            sequence.draft = []
+            sequence.computed += (
+                len(new) - 1
+            )  # the accepted draft is in the cache, the last one not
+            sequence.tokens += new
+        return new
+
+    def _pick(self, sequence: Sequence, logits) -> int:
+        if not sequence.required:
+            return sequence.sampler.pick(logits)
+        token = sequence.sampler.pick(logits, self._tokenizer.continuations(sequence.required))
+        sequence.required = sequence.required[len(self._tokenizer.piece_bytes[token]) :]
+        return token

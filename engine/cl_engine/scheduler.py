@@ -1,0 +1,162 @@
+"""Who runs next, and when it is finished. Policy only: the model runs in `runner.py`.
+
+A request waits until a slot is free; those with a slot take turns, one step each.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from .errors import EngineError, Overloaded
+from .prompt import heal
+from .request import ErrorEvent, FinishEvent, FinishReason, Request, TextEvent, Timings, Usage
+from .sampling import Sampler
+from .slots import Slot, Slots
+from .stopping import StopText
+from .tokenizer import StreamDecoder, Tokenizer
+
+MAX_WAITING = 64
+
+
+@dataclass(eq=False)
+class Sequence:
+    """A request on its way. Always: cached <= computed <= len(tokens).
+
+        tokens    | cached | computed now | to compute |    (then `draft`, to be verified)
+                  0     cached        computed    len(tokens)
+
+    `required` is what generation must still re-emit of the healed text, and `skip` how many of its
+    bytes are not yet passed over in the output.
+    """
+
+    request: Request
+    slot: Slot
+    tokens: list[int]
+    draft: list[int]
+    required: bytes
+    cached: int
+    healed: int
+    sampler: Sampler
+    stop: StopText
+    started: float
+    computed: int = 0
+    skip: int = 0
+    generated: int = 0
+    first_token: float | None = None
+    text: StreamDecoder = field(default_factory=StreamDecoder)
+
+
+class Scheduler:
+    def __init__(self, tokenizer: Tokenizer, slots: Slots):
+        self._tokenizer, self._slots = tokenizer, slots
+        self._waiting: deque[Request] = deque()
+        self._running: deque[Sequence] = deque()
+        self._stop_ids = {tokenizer.eos: "eos"}
+        if infill := tokenizer.infill:
+            # No control id can be shown, so any of them ends the text.
+            self._stop_ids |= dict.fromkeys(range(infill.prefix, tokenizer.size), "control")
+            self._stop_ids[infill.eot] = "eot"
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and not self._running
+
+    def add(self, request: Request) -> None:
+        if len(self._waiting) >= MAX_WAITING:
+            message = f"{MAX_WAITING} requests are waiting already; try again"
+            request.deliver(ErrorEvent(Overloaded(message)))
+        else:
+            self._waiting.append(request)
+
+    def cancel(self, request: Request) -> None:
+        """Forget a request wherever it is; its KV cache stays for the next one."""
+        if request in self._waiting:
+            self._waiting.remove(request)
+        for sequence in [s for s in self._running if s.request is request]:
+            self._remove(sequence)
+
+    def fail(self, sequence: Sequence, error: EngineError) -> None:
+        """End one sequence with an error. Its cache may be half written: none is reused."""
+        sequence.computed = 0
+        self._remove(sequence)
+        sequence.request.deliver(ErrorEvent(error))
+
+    def next(self) -> Sequence | None:
+        """The sequence whose turn it is."""
+        while self._waiting and (sequence := self._admit(self._waiting[0])):
+            self._waiting.popleft()
+            self._running.append(sequence)
+        if not self._running:
+            return None
+        self._running.rotate(-1)
+        return self._running[-1]
+
+    def _admit(self, request: Request) -> Sequence | None:
+        healed = heal(self._tokenizer, request.prompt)
+        if (found := self._slots.acquire(healed.ids)) is None:
+            return None
+        slot, cached = found
+        return Sequence(
+            request=request,
+            slot=slot,
+            tokens=list(healed.ids),
+            draft=healed.draft,
+            required=healed.required,
+            cached=cached,
+            healed=len(healed.draft),
+            sampler=Sampler(request.sampling),
+            stop=StopText(request.stops),
+            started=time.monotonic(),
+            computed=cached,
+            skip=len(healed.required),
+        )
+
+    def advance(self, sequence: Sequence, new: list[int]) -> None:
+        """Take a step's tokens: show their text, and end the sequence if it is finished."""
+        assert sequence.cached <= sequence.computed <= len(sequence.tokens)
+        if new and sequence.first_token is None:
+            sequence.first_token = time.monotonic()
+        for token in new:
+            if token in self._stop_ids:
+                return self._finish(sequence, "stop", self._stop_ids[token])
+            data = self._tokenizer.piece_bytes[token]
+            passed = min(sequence.skip, len(data))
+            sequence.skip -= passed
+            if passed and passed == len(data):
+                continue  # wholly inside the healed text: the user typed it
+            sequence.generated += 1
+            self._show(sequence, sequence.stop.feed(sequence.text.feed(data[passed:])))
+            if sequence.stop.hit is not None:
+                return self._finish(sequence, "stop", sequence.stop.hit)
+            if sequence.generated >= sequence.request.max_tokens:
+                return self._finish(sequence, "length", None)
+
+    def _show(self, sequence: Sequence, text: str) -> None:
+        if text:
+            sequence.request.deliver(TextEvent(text))
+
+    def _finish(self, sequence: Sequence, reason: FinishReason, stop: str | None) -> None:
+        if sequence.stop.hit is None:
+            self._show(sequence, sequence.stop.feed(sequence.text.feed(b"", final=True)))
+            self._show(sequence, sequence.stop.finish())
+        self._remove(sequence)
+        request, now = sequence.request, time.monotonic()
+        first = sequence.first_token or now
+        usage = Usage(
+            prompt=len(request.prompt.ids),
+            cached=sequence.cached,
+            healed=sequence.healed,
+            generated=sequence.generated,
+            dropped=request.prompt.dropped,
+        )
+        timings = Timings(
+            queue_ms=(sequence.started - request.arrived) * 1e3,
+            prefill_ms=(first - sequence.started) * 1e3,
+            decode_ms=(now - first) * 1e3,
+        )
+        request.deliver(FinishEvent(reason, stop, usage, timings))
+
+    def _remove(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        sequence.slot.tokens = sequence.tokens[: sequence.computed]
+        self._slots.release(sequence.slot)
