@@ -55,8 +55,8 @@ def tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
-        except OSError as error:
-            raise CannotServe(f"cannot listen on {host}:{port}: {error.strerror}") from error
+        except (OSError, OverflowError) as error:
+            raise CannotServe(f"cannot listen on {host}:{port}: {error}") from error
         yield listener
 
 

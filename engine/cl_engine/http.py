@@ -26,6 +26,7 @@ from .prompt import DEFAULT_ORDER, Order, Prompt, completion_prompt, infilling_p
 from .request import Event, FinishEvent, TextEvent
 from .sampling import SamplingParams
 
+MAX_BODY = 8 << 20  # bytes; no context is nearly as long
 MIN_PROMPT = 16  # tokens of the context that max_tokens must leave
 WIRE_VERSION = 1  # raised when an older client could no longer talk to this daemon
 
@@ -65,7 +66,7 @@ def error_body(error: EngineError) -> dict[str, Any]:
 
 def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     """The ASGI application; with `token`, all but `/health` asks for it as a bearer token."""
-    app = FastAPI(title="cl-lsp engine", version=__version__)
+    app = FastAPI(title="cl-lsp engine", version=__version__, max_body_size=MAX_BODY)
 
     def authorized(request: Request) -> None:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
@@ -234,7 +235,7 @@ def _counts(end: FinishEvent) -> dict[str, Any]:
             "prompt_tokens_details": {
                 "cached_tokens": usage.cached,
                 "healed_tokens": usage.healed,
-                "dropped_tokens": usage.dropped,
+                "dropped_characters": usage.dropped,
             },
         },
         "timings": {name: round(ms, 2) for name, ms in asdict(end.timings).items()},

@@ -17,6 +17,8 @@ DEFAULT_ORDER: Order = "spm"
 HEALING_DEPTH = 4
 # A prompt too long for the context loses whole steps, so that typing keeps the KV cache.
 TRIM_STEP = 256
+# No piece of a Llama vocabulary is longer (in characters), so text beyond can be left unencoded.
+LONGEST_PIECE = 16
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Prompt:
 
     ids: list[int]
     healable: int
-    dropped: int = 0  # tokens left out so that the prompt fits the context
+    dropped: int = 0  # characters left out so that the prompt fits the context
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class HealedPrompt:
 
 def completion_prompt(tokenizer: Tokenizer, text: str, limit: int) -> Prompt:
     """BOS and `text`, at most `limit` ids; a longer text loses its beginning."""
-    text_ids, dropped = _keep_end(tokenizer.encode(text), limit - 1)
-    return Prompt([tokenizer.bos, *text_ids], healable=len(text_ids), dropped=dropped)
+    _check_room(limit - 1)
+    near = text[-limit * LONGEST_PIECE :]
+    ids, cut = _keep_end(tokenizer.encode(near), limit - 1)
+    dropped = len(text) - len(near) + _characters(tokenizer, cut, dummy_spaces=1)
+    return Prompt([tokenizer.bos, *ids], healable=len(ids), dropped=dropped)
 
 
 def infilling_prompt(
@@ -55,33 +60,39 @@ def infilling_prompt(
     if infill is None:
         raise Unsupported("this model cannot infill: use the 7B or 13B base or Instruct models")
     room = limit - 4
-    before, after = tokenizer.encode(prefix), tokenizer.encode_infilling(suffix)
-    after_room = max(room // 4, room - len(before))
-    kept_after = after[:after_room]
-    kept_before, dropped = _keep_end(before, room - len(kept_after))
-    dropped += len(after) - len(kept_after)
+    _check_room(room)
+    near, below = prefix[-limit * LONGEST_PIECE :], suffix[: limit * LONGEST_PIECE]
+    before, after = tokenizer.encode(near), tokenizer.encode_infilling(below)
+    kept = max(room // 4, room - len(before))
+    after, cut_after = after[:kept], after[kept:]
+    before, cut_before = _keep_end(before, room - len(after))
+    dropped = len(prefix) - len(near) + len(suffix) - len(below)
+    dropped += _characters(tokenizer, cut_before, dummy_spaces=1)
+    dropped += _characters(tokenizer, cut_after)
     if order == "psm":
-        ids = [
-            tokenizer.bos,
-            infill.prefix,
-            *kept_before,
-            infill.suffix,
-            *kept_after,
-            infill.middle,
-        ]
+        ids = [tokenizer.bos, infill.prefix, *before, infill.suffix, *after, infill.middle]
         return Prompt(ids, healable=0, dropped=dropped)
-    ids = [tokenizer.bos, infill.prefix, infill.suffix, *kept_after, infill.middle, *kept_before]
-    return Prompt(ids, healable=len(kept_before), dropped=dropped)
+    ids = [tokenizer.bos, infill.prefix, infill.suffix, *after, infill.middle, *before]
+    return Prompt(ids, healable=len(before), dropped=dropped)
 
 
-def _keep_end(ids: list[int], room: int) -> tuple[list[int], int]:
-    """The last ids that fit into `room`, cut at a multiple of TRIM_STEP, and the number cut."""
+def _check_room(room: int) -> None:
     if room < 1:
         raise InvalidRequest("the context has no room for a prompt: ask for fewer new tokens")
+
+
+def _keep_end(ids: list[int], room: int) -> tuple[list[int], list[int]]:
+    """The last ids that fit into `room`, cut at whole steps, and those before the cut."""
     if len(ids) <= room:
-        return ids, 0
-    dropped = min(-(-(len(ids) - room) // TRIM_STEP) * TRIM_STEP, len(ids) - 1)
-    return ids[dropped:], dropped
+        return ids, []
+    step = max(1, min(TRIM_STEP, room // 4))
+    cut = -(-(len(ids) - room) // step) * step
+    return ids[cut:], ids[:cut]
+
+
+def _characters(tokenizer: Tokenizer, ids: list[int], dummy_spaces: int = 0) -> int:
+    """How many characters of the text `ids` stand for."""
+    return max(0, len(tokenizer.to_bytes(ids).decode(errors="ignore")) - dummy_spaces)
 
 
 def heal(tokenizer: Tokenizer, prompt: Prompt, depth: int = HEALING_DEPTH) -> HealedPrompt:

@@ -1,8 +1,11 @@
 """One daemon's life: answers `/health`, loads the model, serves, stops when told or idle."""
 
 import asyncio
+import contextlib
+import signal
 import socket
 import time
+from collections.abc import Iterator
 
 import uvicorn
 
@@ -11,6 +14,17 @@ from .loader import find_model
 from .loop import Engine
 
 GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which ends quietly when told to stop, so that the socket is cleared away."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 def serve(
@@ -30,7 +44,7 @@ def serve(
         # The engine's clients keep their connections while they think.
         timeout_keep_alive=3600,
     )
-    server = uvicorn.Server(config)
+    server = Server(config)
     began = time.monotonic()
 
     async def main() -> None:
@@ -59,7 +73,7 @@ def serve(
         raise engine.error
 
 
-async def _idle_exit(engine: Engine, server: uvicorn.Server, after_s: float) -> None:
+async def _idle_exit(engine: Engine, server: Server, after_s: float) -> None:
     while after_s > 0 and not server.should_exit:
         await asyncio.sleep(min(5.0, after_s / 4))
         idle = engine.state == "ok" and engine.active == 0

@@ -1,0 +1,96 @@
+"""Prompts by token, and what healing takes off."""
+
+import pytest
+from cl_engine.errors import InvalidRequest
+from cl_engine.prompt import Prompt, completion_prompt, heal, infilling_prompt
+from cl_engine.tokenizer import Tokenizer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.checkpoints import TOKENIZER
+
+TOK = Tokenizer(TOKENIZER)
+I = TOK.infill  # noqa: E741
+assert I is not None
+CODE = st.text(st.sampled_from(list("abxyz_ \n\t().:=12'é😀")), max_size=60)
+
+
+@given(CODE, CODE)
+def test_infilling_is_metas_sequence(prefix: str, suffix: str) -> None:
+    before, after = TOK.encode(prefix), TOK.encode_infilling(suffix)
+    psm = infilling_prompt(TOK, prefix, suffix, 4096, "psm")
+    spm = infilling_prompt(TOK, prefix, suffix, 4096, "spm")
+    assert psm.ids == [1, I.prefix, *before, I.suffix, *after, I.middle]
+    assert spm.ids == [1, I.prefix, I.suffix, *after, I.middle, *before]
+    assert (psm.healable, spm.healable) == (0, len(before))
+    assert psm.dropped == spm.dropped == 0
+
+
+def test_parts_do_not_merge_over_their_border() -> None:
+    ids = infilling_prompt(TOK, "a", "\r\nb", 4096, "psm").ids
+    at = ids.index(I.suffix)
+    assert ids[at + 1 : at + 3] == [16, 13]  # the bytes \r and \n, not one piece with `>`
+
+
+@given(st.integers(20, 200), st.integers(0, 300), st.integers(0, 300))
+def test_a_long_prompt_keeps_what_is_next_to_the_cursor(limit: int, lines: int, below: int) -> None:
+    prefix = "".join(f"a{i}\n" for i in range(lines))
+    suffix = "".join(f"b{i}\n" for i in range(below))
+    prompt = infilling_prompt(TOK, prefix, suffix, limit)
+    assert len(prompt.ids) <= limit
+    kept = TOK.to_bytes(prompt.ids[len(prompt.ids) - prompt.healable :])
+    assert (b" " + prefix.encode()).endswith(kept)
+    shown = len(TOK.to_bytes(prompt.ids)) - (kept == b" " + prefix.encode() and prefix != "")
+    assert prompt.dropped == len(prefix) + len(suffix) - shown
+
+
+def test_the_cut_moves_in_steps() -> None:
+    text = "".join(f"line {i}\n" for i in range(400))
+    starts = set()
+    for extra in range(100):
+        prompt = completion_prompt(TOK, text + " a" * extra, 1024)
+        starts.add(tuple(prompt.ids[1:40]))
+    assert len(starts) == 2  # one hundred keys, one jump
+
+
+def test_no_room_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="no room"):
+        completion_prompt(TOK, "x = 1", 1)
+
+
+@given(CODE, st.integers(0, 8))
+def test_healing_takes_off_whole_tokens_and_loses_nothing(text: str, depth: int) -> None:
+    prompt = completion_prompt(TOK, text, 4096)
+    healed = heal(TOK, prompt, depth)
+    assert healed.ids + healed.draft == prompt.ids
+    assert healed.required == TOK.to_bytes(healed.draft)
+    assert len(healed.draft) <= depth
+    assert len(healed.ids) >= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "required"),
+    [
+        ("x = foo(ba", b" foo(ba"),  # back to the space
+        ("return\n", b""),  # a newline never merges
+        ("if x:\n    ", b"    "),  # the indentation may lose its last space to a word
+        ("if x:\n    ret", b" ret"),
+        ("", b""),
+    ],
+)
+def test_healing_stops_at_borders(text: str, required: bytes) -> None:
+    assert heal(TOK, completion_prompt(TOK, text, 4096), depth=8).required == required
+
+
+def test_depth_bounds_healing() -> None:
+    ids = TOK.encode("aa.bb.cc.dd.ee")
+    assert len(heal(TOK, Prompt([1, *ids], len(ids)), depth=2).draft) == 2
+
+
+@given(CODE)
+def test_the_middle_that_was_trained_is_reachable(text: str) -> None:
+    """Whatever comes next, some tokenisation of the whole text begins with the healed prompt."""
+    for cut in range(len(text) + 1):
+        healed = heal(TOK, completion_prompt(TOK, text[:cut], 4096), depth=64)
+        whole = [1, *TOK.encode(text)]
+        assert whole[: len(healed.ids)] == healed.ids
