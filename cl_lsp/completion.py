@@ -58,7 +58,7 @@ async def suggest(client: EngineClient, snapshot: Snapshot, config: Config) -> S
     async for chunk in client.complete(request):
         text += chunk.text
         usage, timings = chunk.usage or usage, chunk.timings or timings
-    text = postprocess.tidy(postprocess.trim_overlap(text, after))
+    text = postprocess.trim_overlap(postprocess.tidy(text), after)
     if text and closers:
         text = postprocess.merge_closers(text, closers)
     total_ms = (time.perf_counter() - began) * 1e3

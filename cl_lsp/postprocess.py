@@ -49,19 +49,27 @@ def _unmatched(text: str) -> list[str]:
 
 
 def trim_overlap(text: str, after: str) -> str:
-    """`text` without an end that already stands after the cursor.
+    """`text` without an end that already stands after the cursor; empty if nothing is left to show.
 
     On the same line, the longest end that the rest of the line begins with; of whole lines, those
     that equal the next lines that are not blank.
     """
     line_after, _, below = after.partition("\n")
-    line_after = line_after.rstrip()
-    if "\n" not in text:
-        longest = min(len(text), len(line_after))
-        for n in range(longest, 0, -1):
-            if text.endswith(line_after[:n]):
-                return text[:-n]
-        return text
+    if "\n" in text:
+        kept = _without_next_lines(text, below)
+    else:
+        kept = _without_rest_of_line(text, line_after.rstrip())
+    return kept if kept.strip() else ""
+
+
+def _without_rest_of_line(text: str, line_after: str) -> str:
+    for n in range(min(len(text), len(line_after)), 0, -1):
+        if text.endswith(line_after[:n]):
+            return text[:-n]
+    return text
+
+
+def _without_next_lines(text: str, below: str) -> str:
     following = [line.rstrip() for line in below.split("\n") if line.strip()][:8]
     lines = text.split("\n")
     for n in range(min(len(lines), len(following)), 0, -1):

@@ -82,6 +82,10 @@ class ClLsp(LanguageServer):
             self._said.add(message)
             self.window_show_message(types.ShowMessageParams(kind, f"cl-lsp: {message}"))
 
+    def report_server_error(self, error: Exception, source: object) -> None:
+        """A message that makes no sense is the log's business; pygls would pop up each one."""
+        log.error("%s: %s", source, error)
+
     def engine(self) -> EngineClient:
         if self._engine is None:
             self._engine = EngineClient(Address(uds=default_socket()))
@@ -131,21 +135,21 @@ class ClLsp(LanguageServer):
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
         key = (snapshot.version, snapshot.offset, snapshot.text)
         work = self.shared.join(snapshot.uri, key, lambda: self._suggest(snapshot))
-        return await self.newest.run((snapshot.uri, method), work)
-
-    async def _suggest(self, snapshot: Snapshot) -> Suggestion:
         try:
-            try:
-                return await suggest(self.engine(), snapshot, self.config)
-            except EngineGone as error:
-                # Not started yet, ended for idleness, or died: try once more with a new one.
-                if isinstance(error, EngineDied):
-                    self.say_once(f"{error}; starting it again")
-                await self.start_engine()
-                return await suggest(self.engine(), snapshot, self.config)
+            return await self.newest.run((snapshot.uri, method), work)
         except ClLspError as error:
             self.say_once(str(error), types.MessageType.Error)
             return Suggestion()
+
+    async def _suggest(self, snapshot: Snapshot) -> Suggestion:
+        try:
+            return await suggest(self.engine(), snapshot, self.config)
+        except EngineGone as error:
+            # Not started yet, ended for idleness, or died: try once more with a new one.
+            if isinstance(error, EngineDied):
+                self.say_once(f"{error}; starting it again")
+        await self.start_engine()
+        return await suggest(self.engine(), snapshot, self.config)
 
     async def close(self) -> None:
         if self._starting is not None:

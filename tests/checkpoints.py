@@ -26,7 +26,7 @@ def make_checkpoint(
     vocab: int = VOCAB,
     scale: float = 0.3,
 ) -> Path:
-    """Random weights of std `scale`/sqrt(fan-in)·…, large enough that greedy text does not repeat."""
+    """Random weights, large enough (std `scale`) that greedy text does not just repeat."""
     random = torch.Generator().manual_seed(seed)
     head_dim = dim // heads
     tensors: dict[str, torch.Tensor] = {}

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cl_lsp.daemon import default_socket
 from tests.checkpoints import make_checkpoint
 
 _empty = torch.empty
@@ -45,7 +46,8 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             (folder / part).mkdir(mode=0o700)
             monkeypatch.setenv(variable, str(folder / part))
         yield folder
-        cl_lsp("stop")
+        if default_socket().exists():
+            cl_lsp("stop")
 
 
 def cl_lsp(*args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:

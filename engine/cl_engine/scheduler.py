@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .errors import EngineError, Overloaded
-from .prompt import heal
+from .prompt import HEALING_DEPTH, heal
 from .request import ErrorEvent, FinishEvent, FinishReason, Request, TextEvent, Timings, Usage
 from .sampling import Sampler
 from .slots import Slot, Slots
@@ -47,8 +47,9 @@ class Sequence:
 
 
 class Scheduler:
-    def __init__(self, tokenizer: Tokenizer, slots: Slots):
+    def __init__(self, tokenizer: Tokenizer, slots: Slots, healing_depth: int = HEALING_DEPTH):
         self._tokenizer, self._slots = tokenizer, slots
+        self._healing_depth = healing_depth
         self._waiting: deque[Request] = deque()
         self._running: deque[Sequence] = deque()
         self._stop_ids = {tokenizer.eos: "eos"}
@@ -92,7 +93,7 @@ class Scheduler:
         return self._running[-1]
 
     def _admit(self, request: Request) -> Sequence | None:
-        healed = heal(self._tokenizer, request.prompt)
+        healed = heal(self._tokenizer, request.prompt, self._healing_depth)
         if (found := self._slots.acquire(healed.ids)) is None:
             return None
         slot, cached = found

@@ -17,7 +17,7 @@ GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which ends quietly when told to stop, so that the socket is cleared away."""
+    """uvicorn's server, which ends quietly when told to stop: the socket is cleared away."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

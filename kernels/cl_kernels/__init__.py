@@ -1,1 +1,1 @@
-"""Triton kernels, one op per file: kernel, launcher, torch reference. They go under `cl_engine.ops`."""
+"""Triton kernels, one op per file: kernel, launcher, torch reference (none yet)."""

@@ -1,4 +1,4 @@
-"""The engine over its wire, in a process of its own: reuse, healing, sampling, streaming, cancelling."""
+"""The engine over its wire, in a process of its own: reuse, healing, streaming, cancelling."""
 
 import asyncio
 import contextlib

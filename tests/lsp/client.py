@@ -1,0 +1,159 @@
+"""A language client at the level of the wire: JSON-RPC over the server's stdio."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+URI = "file:///work/a.py"
+
+
+class LspError(Exception):
+    """The server answered with an error; `code` is JSON-RPC's."""
+
+    def __init__(self, error: dict):
+        super().__init__(error["message"])
+        self.code = error["code"]
+
+
+class LspClient:
+    def __init__(self, process: asyncio.subprocess.Process):
+        self.process = process
+        self.notifications: list[dict] = []
+        self._ids = itertools.count(1)
+        self._replies: dict[int, asyncio.Future] = {}
+        self._reader = asyncio.create_task(self._read())
+        self.version = 0
+
+    async def _read(self) -> None:
+        out = self.process.stdout
+        assert out is not None
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            while True:
+                header = await out.readuntil(b"\r\n\r\n")
+                fields = dict(line.split(b": ") for line in header.strip().split(b"\r\n"))
+                message = json.loads(await out.readexactly(int(fields[b"Content-Length"])))
+                if "method" not in message:
+                    self._resolve(message)
+                elif "id" in message:
+                    self.notifications.append(message)
+                    self.send({"id": message["id"], "result": None})
+                else:
+                    self.notifications.append(message)
+
+    def _resolve(self, message: dict) -> None:
+        future = self._replies.pop(message["id"])
+        if future.cancelled():
+            return
+        if "error" in message:
+            future.set_exception(LspError(message["error"]))
+        else:
+            future.set_result(message["result"])
+
+    def send(self, message: dict) -> None:
+        body = json.dumps({"jsonrpc": "2.0"} | message).encode()
+        self.write(b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+    def write(self, data: bytes) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(data)
+
+    def notify(self, method: str, params: Any) -> None:
+        self.send({"method": method, "params": params})
+
+    def request(self, method: str, params: Any) -> asyncio.Future:
+        ident = next(self._ids)
+        future = self._replies[ident] = asyncio.get_running_loop().create_future()
+        future.ident = ident  # type: ignore[attr-defined]
+        self.send({"id": ident, "method": method, "params": params})
+        return future
+
+    async def initialize(
+        self, *, inline: bool = True, encodings: list[str] | None = None, options: Any = None
+    ) -> dict:
+        text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}
+        capabilities: dict[str, Any] = {
+            "textDocument": text_document,
+            "window": {"workDoneProgress": True},
+        }
+        if encodings:
+            capabilities["general"] = {"positionEncodings": encodings}
+        params = {
+            "processId": None,
+            "rootUri": None,
+            "capabilities": capabilities,
+            "initializationOptions": options,
+        }
+        result = await self.request("initialize", params)
+        self.notify("initialized", {})
+        return result["capabilities"]
+
+    def open(self, text: str, uri: str = URI, language: str = "python") -> None:
+        self.version = 1
+        item = {"uri": uri, "languageId": language, "version": 1, "text": text}
+        self.notify("textDocument/didOpen", {"textDocument": item})
+
+    def insert(self, text: str, line: int, character: int, uri: str = URI) -> None:
+        self.version += 1
+        at = {"line": line, "character": character}
+        self.notify(
+            "textDocument/didChange",
+            {
+                "textDocument": {"uri": uri, "version": self.version},
+                "contentChanges": [{"range": {"start": at, "end": at}, "text": text}],
+            },
+        )
+
+    def inline(self, line: int, character: int, uri: str = URI) -> asyncio.Future:
+        return self.request(
+            "textDocument/inlineCompletion",
+            {
+                "textDocument": {"uri": uri},
+                "position": {"line": line, "character": character},
+                "context": {"triggerKind": 2},
+            },
+        )
+
+    def completion(self, line: int, character: int, uri: str = URI) -> asyncio.Future:
+        return self.request(
+            "textDocument/completion",
+            {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}},
+        )
+
+    def messages(self) -> list[str]:
+        """What was shown to the user."""
+        shown = [n for n in self.notifications if n["method"] == "window/showMessage"]
+        return [n["params"]["message"] for n in shown]
+
+    async def shutdown(self) -> int:
+        await self.request("shutdown", None)
+        self.notify("exit", None)
+        return await asyncio.wait_for(self.process.wait(), 10)
+
+
+@contextlib.asynccontextmanager
+async def language_server(*args: str) -> AsyncIterator[LspClient]:
+    """`cl-lsp` over stdio; killed at the end if it has not ended by itself."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cl_lsp",
+        *args,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        limit=64 << 20,
+    )
+    client = LspClient(process)
+    try:
+        yield client
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
+        await client._reader

@@ -1,0 +1,171 @@
+"""Real processes: one daemon for all who ask, its death, and commands on the terminal."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cl_lsp.client import Address, EngineClient
+from cl_lsp.daemon import Daemon, default_socket, log_file
+from cl_lsp.errors import CannotStart
+from tests.checkpoints import make_checkpoint
+from tests.conftest import cl_lsp, wait_for
+from tests.lsp.client import language_server
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "inventory.py")
+AT = ["--line", "21", "--column", "13"]
+
+
+def daemons() -> list[int]:
+    """Pids of the daemons that serve this test's socket."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"cl_engine" in words and str(default_socket()).encode() in words:
+                found.append(int(folder.name))
+    return found
+
+
+def test_importing_the_server_leaves_the_engine_out() -> None:
+    code = "import cl_lsp.server, cl_lsp.__main__, sys; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    modules = {name.split(".")[0] for name in out.stdout.split()}
+    assert "cl_lsp" in modules
+    assert not modules & {"torch", "cl_engine", "cl_kernels", "numpy", "fastapi", "sentencepiece"}
+
+
+async def test_five_editors_at_once_start_one_daemon(home: Path, tiny: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(language_server()) for _ in range(5)]
+        options = {"model": str(tiny)}
+        await asyncio.gather(*(server.initialize(options=options) for server in servers))
+        for server in servers:
+            server.open("def f(x):\n    re\n")
+        replies = await asyncio.gather(*(server.inline(1, 6) for server in servers))
+        assert all(reply is not None for reply in replies)
+        wait_for(lambda: len(daemons()) == 1)  # those that lost the race are ending
+        assert not any(server.messages() for server in servers)
+    assert len(daemons()) == 1  # it outlives the editors
+    assert "stopped" in cl_lsp("stop").stdout
+    assert daemons() == []
+
+
+async def test_a_daemon_killed_in_mid_answer_is_said_once_and_replaced(
+    home: Path, tiny: Path
+) -> None:
+    async with language_server() as client:
+        await client.initialize(options={"model": str(tiny), "maxTokens": 400})
+        client.open("def f(x):")
+        await client.inline(0, 9)
+        client.insert("\n    return ", 0, 9)
+        pending = client.inline(1, 11)
+        # The first reply came from a loaded model, so this one is under way at once.
+        await asyncio.sleep(0.05)
+        os.kill(daemons()[0], signal.SIGKILL)
+        assert await asyncio.wait_for(pending, 30) is not None
+        client.insert("x", 1, 11)
+        assert await client.inline(1, 12) is not None
+        assert len(client.messages()) <= 1
+        assert all("starting it again" in message for message in client.messages())
+        begins = [n["params"]["value"]["kind"] for n in client.notifications if "value" in str(n)]
+        assert "begin" in begins and "end" in begins
+
+
+@pytest.mark.parametrize("kind", ["unknown", "broken"])
+async def test_a_model_that_cannot_load_is_said_once(home: Path, tmp_path: Path, kind: str) -> None:
+    model = "nonesuch"
+    if kind == "broken":
+        model = str(make_checkpoint(tmp_path / "m"))
+        (tmp_path / "m" / "config.json").write_text("{")
+    async with language_server() as client:
+        await client.initialize(options={"model": model})
+        client.open("x = ")
+        for _ in range(2):
+            assert (await asyncio.wait_for(client.inline(0, 4), 30))["items"] == []
+        expected = "no model 'nonesuch'" if kind == "unknown" else "config.json: cannot be read"
+        assert len(client.messages()) == 1
+        assert expected in client.messages()[0]
+        assert await client.shutdown() == 0
+
+
+async def test_a_stranger_in_the_runtime_directory_is_refused(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default_socket().parent.mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    client = EngineClient(Address(uds=default_socket()))
+    with pytest.raises(CannotStart, match="belongs to another user"):
+        await Daemon(client, "embedded", 1).ensure()
+    await client.close()
+
+
+async def test_an_unwritable_log_is_said(home: Path) -> None:
+    (home / "s").rmdir()
+    (home / "s").write_text("a file where the state directory should be")
+    client = EngineClient(Address(uds=default_socket()))
+    with pytest.raises(CannotStart, match="cannot write"):
+        await Daemon(client, "embedded", 1).ensure()
+    await client.close()
+
+
+def test_the_terminal(home: Path, tiny: Path) -> None:
+    assert cl_lsp("status").stdout == "not running\n"
+    assert cl_lsp("stop").stdout == "not running\n"
+    done = cl_lsp("complete", EXAMPLE, *AT, "--json", "--model", str(tiny))
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)
+    assert first["model"] == str(tiny)
+    assert first["usage"]["prompt_tokens"] > 100
+    status = json.loads(cl_lsp("status", "--json").stdout)
+    assert (status["status"], status["model"]) == ("ok", str(tiny))
+    assert status["capabilities"] == ["completion", "infilling"]
+    # The same place again: nothing but the last token is left to compute.
+    again = json.loads(cl_lsp("complete", EXAMPLE, *AT, "--json").stdout)
+    details = again["usage"]["prompt_tokens_details"]
+    computed = again["usage"]["prompt_tokens"] - details["cached_tokens"] - details["healed_tokens"]
+    assert computed == 1
+    assert again["text"] == first["text"]
+    shown = cl_lsp("complete", EXAMPLE, *AT).stdout
+    assert "   21 │             " in shown
+    assert "prompt tokens were cached" in shown
+    began = time.monotonic()
+    assert "stopped" in cl_lsp("stop").stdout
+    assert time.monotonic() - began < 8
+    assert not default_socket().exists()
+    assert "serving" in log_file().read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["complete", "/no/such", *AT], "cannot read /no/such"),
+        (["complete", EXAMPLE, "--line", "999", "--column", "1"], "line 999 is outside"),
+        (["complete", EXAMPLE, "--line", "1", "--column", "999"], "column 999 is outside"),
+        (["complete", EXAMPLE, *AT, "--model", "nonesuch"], "no model 'nonesuch'"),
+        (["complete", EXAMPLE, *AT, "--port", "1"], "no engine answers at 127.0.0.1:1"),
+        (["complete", EXAMPLE, *AT, "--max-tokens", "0"], "from 1 to 512"),
+    ],
+)
+def test_what_the_terminal_cannot_do_is_one_line(home: Path, args: list[str], message: str) -> None:
+    done = cl_lsp(*args)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
+    bad = cl_lsp("serve", "nonesuch")
+    assert bad.returncode == 2
+    assert "no model 'nonesuch'" in bad.stderr
+    done = cl_lsp("export", "embedded", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}

@@ -1,0 +1,245 @@
+"""The language server on the wire, with a scripted engine behind it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.lsp.client import URI, LspClient, LspError, language_server
+from tests.lsp.fake_engine import FakeEngine, serving
+
+TEXT = "def f(x):\n    re\n\nf(1)\n"
+
+
+@pytest.fixture
+async def engine(home: Path) -> AsyncIterator[FakeEngine]:
+    fake = FakeEngine(text="turn x")
+    async with serving(fake):
+        yield fake
+
+
+@pytest.fixture
+async def client(engine: FakeEngine) -> AsyncIterator[LspClient]:
+    async with language_server() as client:
+        yield client
+
+
+async def test_a_key_becomes_ghost_text(client: LspClient, engine: FakeEngine) -> None:
+    capabilities = await client.initialize()
+    assert capabilities["inlineCompletionProvider"] is not None
+    assert capabilities["textDocumentSync"]["change"] == 2
+    client.open(TEXT)
+    items = (await client.inline(1, 6))["items"]
+    at = {"line": 1, "character": 6}
+    assert items == [{"insertText": "turn x", "range": {"start": at, "end": at}}]
+    sent = engine.requests[0]
+    assert (sent["prompt"], sent["suffix"]) == ("def f(x):\n    re", "\n\nf(1)\n")
+    assert (sent["stop"], sent["temperature"], sent["model"]) == (["\n"], 0.0, "embedded")
+    client.insert("t", 1, 6)
+    await client.inline(1, 7)
+    assert engine.requests[1]["prompt"] == "def f(x):\n    ret"
+    assert await client.shutdown() == 0
+
+
+async def test_an_overtaken_request_is_null_and_its_work_stops(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    engine.delay_s = 0.5
+    await client.initialize()
+    client.open(TEXT)
+    first = client.inline(1, 6)
+    await asyncio.sleep(0.15)
+    client.insert("t", 1, 6)
+    second = client.inline(1, 7)
+    assert await asyncio.wait_for(first, 0.3) is None
+    assert (await second)["items"][0]["insertText"] == "turn x"
+    assert (engine.finished, engine.cancelled) == (1, 1)
+
+
+async def test_other_documents_and_methods_do_not_overtake(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    engine.delay_s = 0.3
+    await client.initialize(options={"plainCompletion": True})
+    other = "file:///work/b.py"
+    client.open(TEXT)
+    client.open(TEXT, other)
+    replies = await asyncio.gather(
+        client.inline(1, 6), client.inline(1, 6, other), client.completion(1, 6)
+    )
+    assert all(reply["items"] for reply in replies)
+
+
+async def test_both_methods_share_one_generation(client: LspClient, engine: FakeEngine) -> None:
+    engine.delay_s = 0.2
+    await client.initialize(options={"plainCompletion": True})
+    client.open(TEXT)
+    inline, plain = await asyncio.gather(client.inline(1, 6), client.completion(1, 6))
+    assert len(engine.requests) == 1
+    assert inline["items"][0]["insertText"] == "turn x"
+    item = plain["items"][0]
+    assert item["label"] == item["filterText"] == item["textEdit"]["newText"] == "return x"
+    assert item["textEdit"]["range"] == {
+        "start": {"line": 1, "character": 4},
+        "end": {"line": 1, "character": 6},
+    }
+    await client.completion(1, 6)
+    assert len(engine.requests) == 1
+
+
+async def test_cancelling_one_of_two_keeps_the_other(client: LspClient, engine: FakeEngine) -> None:
+    engine.delay_s = 0.4
+    await client.initialize(options={"plainCompletion": True})
+    client.open(TEXT)
+    inline, plain = client.inline(1, 6), client.completion(1, 6)
+    await asyncio.sleep(0.1)
+    client.notify("$/cancelRequest", {"id": inline.ident})  # type: ignore[attr-defined]
+    with pytest.raises(LspError) as error:
+        await inline
+    assert error.value.code == -32800
+    assert (await plain)["items"]
+    assert (engine.finished, engine.cancelled) == (1, 0)
+
+
+async def test_cancelling_stops_the_engine(client: LspClient, engine: FakeEngine) -> None:
+    engine.delay_s = 2
+    await client.initialize()
+    client.open(TEXT)
+    reply = client.inline(1, 6)
+    await asyncio.sleep(0.2)
+    client.notify("$/cancelRequest", {"id": reply.ident})  # type: ignore[attr-defined]
+    with pytest.raises(LspError):
+        await reply
+    for _ in range(50):
+        await asyncio.sleep(0.02)
+        if engine.cancelled:
+            break
+    assert (engine.finished, engine.cancelled) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("inline", "options", "offered"),
+    [
+        (True, None, False),
+        (False, None, True),
+        (True, {"plainCompletion": True}, True),
+        (False, {"plainCompletion": False}, False),
+    ],
+)
+async def test_plain_completion_is_for_clients_without_inline(
+    client: LspClient, inline: bool, options: dict | None, offered: bool
+) -> None:
+    capabilities = await client.initialize(inline=inline, options=options)
+    assert ("completionProvider" in capabilities) == offered
+
+
+@pytest.mark.parametrize(("encoding", "column"), [("utf-8", 12), ("utf-16", 9), ("utf-32", 8)])
+async def test_every_position_encoding(
+    client: LspClient, engine: FakeEngine, encoding: str, column: int
+) -> None:
+    capabilities = await client.initialize(encodings=[encoding])
+    assert capabilities["positionEncoding"] == encoding
+    client.open('x\fy = 1\ns = "é😀 re")\n')  # a form feed ends no line in LSP
+    client.insert("", 0, 0)
+    items = (await client.inline(1, column))["items"]
+    assert engine.requests[0]["prompt"] == 'x\fy = 1\ns = "é😀 '
+    assert items[0]["range"]["start"] == {"line": 1, "character": column}
+    client.insert("ab", 1, column)
+    await client.inline(1, column + 2)
+    assert engine.requests[1]["prompt"] == 'x\fy = 1\ns = "é😀 ab'
+
+
+async def test_closers_right_of_the_cursor_are_replaced(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize()
+    client.open("print(f(x)])\n")
+    engine.text = "a"
+    items = (await client.inline(0, 8))["items"]
+    assert engine.requests[0]["suffix"] == "x)])\n"
+    engine.text = "y)"
+    items = (await client.inline(0, 9))["items"]
+    assert engine.requests[1]["suffix"] == "\n"
+    assert items[0]["insertText"] == "y)])"
+    assert items[0]["range"]["end"] == {"line": 0, "character": 12}
+
+
+async def test_what_stands_after_the_cursor_is_not_repeated(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize()
+    client.open("total = a + b\n")
+    engine.text = "first + b"
+    assert (await client.inline(0, 8))["items"][0]["insertText"] == "first + b"
+    engine.text = "x = a + b"
+    client.insert("", 0, 0)
+    assert (await client.inline(0, 8))["items"][0]["insertText"] == "x = "
+    engine.text = " a + b"
+    assert (await client.inline(0, 7))["items"] == []
+
+
+async def test_a_position_past_the_end_is_clamped(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize()
+    client.open("ab\ncd")
+    for line, column in ((0, 99), (1, 99), (99, 0), (99, 99)):
+        assert (await client.inline(line, column))["items"]
+    assert [r["prompt"] for r in engine.requests] == ["ab", "ab\ncd"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"), [("x" * 2_100_000, "2,100,000 characters"), ("a\0b", "binary")]
+)
+async def test_unreadable_documents_are_said_once_and_others_work(
+    client: LspClient, engine: FakeEngine, text: str, reason: str
+) -> None:
+    await client.initialize()
+    client.open(text)
+    for _ in range(3):
+        assert (await client.inline(0, 1))["items"] == []
+        client.insert("x", 0, 0)
+    client.open(TEXT, "file:///work/b.py")
+    assert (await client.inline(1, 6, "file:///work/b.py"))["items"]
+    shown = client.messages()
+    assert len(shown) == 1
+    assert reason in shown[0]
+
+
+async def test_an_engines_error_is_said_once_and_the_next_request_works(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    engine.error = "no model 'embedded' here: this engine serves 'x'"
+    await client.initialize()
+    client.open(TEXT)
+    for column in (4, 5, 6):
+        assert (await client.inline(1, column))["items"] == []
+    assert client.messages() == [f"cl-lsp: {engine.error}"]
+    engine.error = None
+    assert (await client.inline(1, 6))["items"]
+
+
+async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize(options={"maxTokens": "many", "modle": "x", "idleExitMinutes": 5})
+    client.open(TEXT)
+    assert (await client.inline(1, 6))["items"]
+    assert engine.requests[0]["max_tokens"] == 48
+    shown = "\n".join(client.messages())
+    assert "'maxTokens' must be" in shown
+    assert "unknown option 'modle'; known: model, plainCompletion" in shown
+
+
+async def test_nonsense_does_not_take_the_server_down(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize()
+    client.open(TEXT)
+    client.notify("textDocument/didChange", {"textDocument": {"uri": URI, "version": 9}})
+    client.notify("no/such", {"a": 1})
+    client.insert("x", 0, 0, "file:///not/open")
+    client.write(b"Content-Length: 5\r\n\r\n{]{]{")
+    with pytest.raises(LspError):
+        await client.request("no/such/request", {})
+    assert (await client.inline(0, 0, "file:///not/open"))["items"] == []
+    assert (await client.inline(1, 6))["items"]
+    assert client.messages() == ["cl-lsp: file:///not/open is not open"]
+    assert await client.shutdown() == 0

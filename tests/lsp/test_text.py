@@ -1,0 +1,109 @@
+"""Windows, trimming and options: pure functions."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl_lsp.completion import stops_for
+from cl_lsp.config import Config, parse_config
+from cl_lsp.context import PREFIX_CHARACTERS, SUFFIX_CHARACTERS, prefix_window, suffix_window
+from cl_lsp.documents import Snapshot
+from cl_lsp.postprocess import merge_closers, only_closers, trim_overlap
+
+LINES = "".join(f"line number {i}\n" for i in range(1000))
+
+
+def test_windows_are_whole_if_they_fit() -> None:
+    assert prefix_window("a\nb") == "a\nb"
+    assert suffix_window("a\nb") == "a\nb"
+
+
+@given(st.integers(0, len(LINES)))
+def test_windows_are_bounded_and_touch_the_cursor(at: int) -> None:
+    before, after = prefix_window(LINES[:at]), suffix_window(LINES[at:])
+    assert len(before) <= PREFIX_CHARACTERS and len(after) <= SUFFIX_CHARACTERS
+    assert (LINES[:at]).endswith(before) and (LINES[at:]).startswith(after)
+    if len(before) < at:
+        assert before.startswith("line number")
+
+
+def test_the_windows_start_stays_put_while_typing() -> None:
+    starts = {prefix_window(LINES[:at])[:30] for at in range(9000, 10_000)}
+    assert len(starts) <= 2
+
+
+def test_one_huge_line_is_cut_anywhere() -> None:
+    assert 0 < len(prefix_window("x" * 50_000)) <= PREFIX_CHARACTERS
+    assert len(suffix_window("x" * 50_000)) == SUFFIX_CHARACTERS
+
+
+@pytest.mark.parametrize(
+    ("text", "closers", "merged"),
+    [
+        ("x)", ")", "x)"),
+        ("x", ")", "x)"),
+        ("f(x)", ")]", "f(x))]"),
+        ("f(x)", ")", "f(x))"),
+        ("a, b])", "])", "a, b])"),
+        ("a]", "])", "a])"),
+        ('name"', '")', 'name")'),
+        ('name", "b"', '")', 'name", "b")'),
+        ("", ")", ")"),
+        ("it's", ")", "it's)"),
+        (")}", ");", ")};"),
+    ],
+)
+def test_auto_closed_brackets_come_back_once(text: str, closers: str, merged: str) -> None:
+    assert merge_closers(text, closers) == merged
+
+
+@given(st.text("ab()[]{}\"' ,"), st.text(")]}\"'", max_size=4))
+def test_no_closer_is_lost(text: str, closers: str) -> None:
+    merged = merge_closers(text, closers)
+    assert merged.startswith(text)
+    assert closers.endswith(merged[len(text) :])
+
+
+def test_what_counts_as_closers() -> None:
+    assert only_closers('")]') and only_closers(");") and only_closers("")
+    assert not only_closers("x)") and not only_closers(" + 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "left"),
+    [
+        ("a + b", "a + b\nc", ""),
+        ("x = a + b", "a + b", "x = "),
+        ("x)", ")\n", "x"),
+        ("x", "y\n", "x"),
+        ("    a\n    b\n", "\n    b\n", "    a\n    b\n"),
+        ("a\nreturn x", "\n\nreturn x\n", "a"),
+        ("a\nb", "\nreturn x\n", "a\nb"),
+        ("\n  }", "\n}\n", "\n  }"),
+        ("a\n}", "\n}\n", "a"),
+        ("b\nc", "\nb\nc\n", ""),
+    ],
+)
+def test_what_stands_below_or_behind_is_cut(text: str, after: str, left: str) -> None:
+    assert trim_overlap(text, after) == left
+
+
+def snapshot(before: str, after: str = "\n") -> Snapshot:
+    return Snapshot("u", 1, "python", before + after, len(before))
+
+
+def test_one_line_unless_a_block_opens() -> None:
+    assert stops_for(snapshot("x = 1")) == ("\n",)
+    assert stops_for(snapshot("def f():")) == ("\n\n",)
+    assert stops_for(snapshot("f(", ")\n")) == ("\n",)
+    assert stops_for(snapshot("if (x) {")) == ("\n\n",)
+
+
+def test_options() -> None:
+    assert parse_config(None) == (Config(), [])
+    good = {"model": "/m", "plainCompletion": None, "maxTokens": 5, "idleExitMinutes": 0}
+    assert parse_config(good) == (Config("/m", None, 5, 0), [])
+    for options in ({"maxTokens": True}, {"maxTokens": 0}, {"model": ""}, {"x": 1}, [1], "a"):
+        config, problems = parse_config(options)
+        assert config == Config()
+        assert len(problems) == 1
