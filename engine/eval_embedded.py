@@ -1,7 +1,7 @@
-"""Rest-of-line completion on whole packages that the model was not trained on: `make eval-embedded`.
+"""Rest-of-line completion on packages that the model was not trained on: `make eval-embedded`.
 
-Each case cuts a line of a held-out file at a random character; the model sees what stands before and
-after, and must write the rest of the line, greedily, to the letter.
+Each case cuts a line of a held-out file at a random character; the model sees what stands before
+and after, and must write the rest of the line, greedily, to the letter.
 """
 
 import argparse
@@ -118,9 +118,7 @@ def main() -> None:
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--cases", type=int, default=600)
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
-    parser.add_argument(
-        "--show", type=int, default=0, help="print so many cases with their answers"
-    )
+    parser.add_argument("--show", type=int, default=0, help="print so many cases")
     args = parser.parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from .config import read_config
 from .errors import CannotServe
 from .loader import find_model, read_tensors
+from .tokenizer import Tokenizer
 
 
 def export(model: str, target: Path) -> Path:
@@ -35,6 +36,8 @@ def export(model: str, target: Path) -> Path:
         save_file(plain, target / "model.safetensors", metadata={"format": "pt"})
         (target / "config.json").write_text(json.dumps(raw, indent=2) + "\n")
         shutil.copyfile(source / "tokenizer.model", target / "tokenizer.model")
+        settings = _tokenizer_settings(Tokenizer(source / "tokenizer.model"), config.context)
+        (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise CannotServe(f"cannot write {target}: {error.strerror}") from error
     return target
@@ -44,3 +47,18 @@ def _plain(weight: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
     if scale is None:
         return weight.to(torch.bfloat16)
     return (weight.float() * scale.float()).to(torch.bfloat16)
+
+
+def _tokenizer_settings(tokenizer: Tokenizer, context: int) -> dict[str, object]:
+    """What transformers needs to encode as we do; without it, it leaves out BOS and dummy space."""
+    return {
+        "tokenizer_class": "CodeLlamaTokenizer" if tokenizer.infill else "LlamaTokenizer",
+        "add_bos_token": True,
+        "add_eos_token": False,
+        "add_prefix_space": True,
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "model_max_length": context,
+        "clean_up_tokenization_spaces": False,
+    }

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,10 +15,12 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints import make_checkpoint
 
 
-def reference(folder: Path):
+def reference(folder: Path) -> Any:
     from transformers import LlamaForCausalLM
 
-    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.train(False)
+    return model
 
 
 def greedy(llama: Llama, ids: list[int], steps: int, chunk: int = 10_000) -> list[int]:
@@ -82,6 +85,15 @@ def test_the_exported_model_is_read_by_transformers(tmp_path: Path) -> None:
     assert (exact - expected).norm() < 1e-4 * expected.norm()
     shipped = ours.forward(ids, 0, KVCache(ours.config), len(ids))
     assert (shipped - expected).norm() < 0.05 * expected.norm()  # bf16 activations
+
+
+def test_the_exported_tokenizer_encodes_as_ours(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = export("embedded", tmp_path / "out")
+    theirs, ours = AutoTokenizer.from_pretrained(folder), load_model("embedded").tokenizer
+    for text in ("def f(x):\n    return x", "\n    return", "a  b\t<E> é😀", "x" * 30):
+        assert theirs(text)["input_ids"] == [ours.bos, *ours.encode(text)]
 
 
 def broken(folder: Path, **changes: object) -> Path:

@@ -1,17 +1,18 @@
 """Prompts by token, and what healing takes off."""
 
+from typing import cast
+
 import pytest
 from cl_engine.errors import InvalidRequest
 from cl_engine.prompt import Prompt, completion_prompt, heal, infilling_prompt
-from cl_engine.tokenizer import Tokenizer
+from cl_engine.tokenizer import InfillIds, Tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.checkpoints import TOKENIZER
 
 TOK = Tokenizer(TOKENIZER)
-I = TOK.infill  # noqa: E741
-assert I is not None
+INFILL = cast(InfillIds, TOK.infill)
 CODE = st.text(st.sampled_from(list("abxyz_ \n\t().:=12'é😀")), max_size=60)
 
 
@@ -20,15 +21,15 @@ def test_infilling_is_metas_sequence(prefix: str, suffix: str) -> None:
     before, after = TOK.encode(prefix), TOK.encode_infilling(suffix)
     psm = infilling_prompt(TOK, prefix, suffix, 4096, "psm")
     spm = infilling_prompt(TOK, prefix, suffix, 4096, "spm")
-    assert psm.ids == [1, I.prefix, *before, I.suffix, *after, I.middle]
-    assert spm.ids == [1, I.prefix, I.suffix, *after, I.middle, *before]
+    assert psm.ids == [1, INFILL.prefix, *before, INFILL.suffix, *after, INFILL.middle]
+    assert spm.ids == [1, INFILL.prefix, INFILL.suffix, *after, INFILL.middle, *before]
     assert (psm.healable, spm.healable) == (0, len(before))
     assert psm.dropped == spm.dropped == 0
 
 
 def test_parts_do_not_merge_over_their_border() -> None:
     ids = infilling_prompt(TOK, "a", "\r\nb", 4096, "psm").ids
-    at = ids.index(I.suffix)
+    at = ids.index(INFILL.suffix)
     assert ids[at + 1 : at + 3] == [16, 13]  # the bytes \r and \n, not one piece with `>`
 
 
