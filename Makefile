@@ -3,13 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 # Without an NVIDIA GPU, this small CPU build comes first, or pip takes gigabytes of CUDA with it.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
-DEMO_FILE ?= examples/inventory.py
 
 .PHONY: demo test lint eval-embedded test-editors soak clean
 .DELETE_ON_ERROR:
 
 demo: .venv/engine
-	$(BIN)/cl-lsp complete $(DEMO_FILE) --line 20 --column 32
+	$(BIN)/cl-lsp complete examples/inventory.py --line 28 --column 24
 	$(BIN)/cl-lsp status
 	$(BIN)/cl-lsp stop
 

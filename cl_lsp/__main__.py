@@ -12,14 +12,17 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .client import Address, EngineClient
-from .completion import Suggestion, suggest
 from .config import Config
 from .daemon import Daemon, default_socket, state_folder
-from .documents import Snapshot, read_file
 from .errors import CannotStart, ClLspError, EngineGone
+
+if TYPE_CHECKING:
+    from .completion import Suggestion
+    from .documents import Snapshot
 
 ENGINE_COMMANDS = ("serve", "export")
 STOP_TIMEOUT_S = 10
@@ -101,6 +104,9 @@ def address_of(args: argparse.Namespace) -> Address:
 
 
 async def run_complete(args: argparse.Namespace) -> int:
+    from .completion import suggest  # LSP's types take half a second to import
+    from .documents import read_file
+
     snapshot = read_file(args.file, args.line, args.column)
     if not 1 <= args.max_tokens <= 512:
         raise ClLspError("--max-tokens must be from 1 to 512")
@@ -140,16 +146,14 @@ async def _serving(client: EngineClient, model: str) -> str:
     return serving
 
 
-def show(snapshot: Snapshot, found: Suggestion, model: str, line: int) -> None:
+def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> None:
     """The three lines before the cursor, and the suggestion: dim on a terminal, else in ⟦ ⟧."""
     on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
     before = snapshot.before.split("\n")[-4:]
     rest = snapshot.line_after[found.replaced :]
-    if "\n" in found.text or not rest:
-        ghost = "\n".join(f"{on}{part}{off}" if part else "" for part in found.text.split("\n"))
-    else:
-        ghost = f"{on}{found.text}{off}"
-    shown = ("\n".join(before) + (ghost or f"{on}nothing{off}") + rest).split("\n")
+    parts = (found.text or "nothing").split("\n")
+    ghost = "\n".join(f"{on}{part}{off}" if part else "" for part in parts)
+    shown = ("\n".join(before) + ghost + rest).split("\n")
     first = line - len(before) + 1
     for number, text in enumerate(shown, first):
         print(f"{number:5} │ {text}")

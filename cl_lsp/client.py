@@ -93,7 +93,7 @@ class EngineClient:
             await _raise_for_error(response)
             return response.json()
         except (httpx2.HTTPError, ValueError) as error:
-            raise EngineGone(f"no engine answers at {self.address} ({error})") from error
+            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:
         """Chunks as they come. Raises EngineGone, EngineDied or EngineRefused."""
@@ -108,9 +108,11 @@ class EngineClient:
                         break
                     yield _chunk(event.json())
         except httpx2.ConnectError as error:
-            raise EngineGone(f"no engine answers at {self.address} ({error})") from error
+            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
         except (httpx2.HTTPError, ValueError, KeyError) as error:
-            raise EngineDied(f"the engine at {self.address} broke off ({error})") from error
+            raise EngineDied(
+                f"the engine at {self.address} broke off ({_reason(error)})"
+            ) from error
         if not ended:
             raise EngineDied(f"the engine at {self.address} stopped in mid-answer")
 
@@ -124,6 +126,10 @@ async def _raise_for_error(response: httpx2.Response) -> None:
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {response.status_code}"
     raise EngineRefused(message)
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _chunk(event: Any) -> Chunk:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 from lsprotocol import types
 from pygls.lsp.server import LanguageServer
@@ -158,7 +159,15 @@ class ClLsp(LanguageServer):
             await self._engine.close()
 
 
+def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """All but anyio's: it sets the result of a read that was cancelled as its data came."""
+    known = "Future.set_result" in context.get("message", "")
+    if not (known and isinstance(context.get("exception"), asyncio.InvalidStateError)):
+        loop.default_exception_handler(context)
+
+
 async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
+    asyncio.get_running_loop().set_exception_handler(on_loop_error)
     ls.documents.encoding = str(ls.workspace.position_encoding)
     ls.config, problems = parse_config(params.initialization_options)
     for problem in problems:

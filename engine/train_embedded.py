@@ -174,6 +174,7 @@ def save_sharded(state: dict[str, Tensor], folder: Path, limit: int = 15 << 20) 
     for i, shard in enumerate(shards, 1):
         name = f"model-{i:05}-of-{len(shards):05}.safetensors"
         save_file(shard, folder / name, metadata={"format": "pt"})
+        (folder / name).chmod(0o644)  # safetensors lets only the owner read
         index |= dict.fromkeys(shard, name)
     total = sum(t.nbytes for t in state.values())
     content = {"metadata": {"total_size": total}, "weight_map": index}

@@ -34,6 +34,7 @@ def export(model: str, target: Path) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
         save_file(plain, target / "model.safetensors", metadata={"format": "pt"})
+        (target / "model.safetensors").chmod(0o644)  # safetensors lets only the owner read
         (target / "config.json").write_text(json.dumps(raw, indent=2) + "\n")
         shutil.copyfile(source / "tokenizer.model", target / "tokenizer.model")
         settings = _tokenizer_settings(Tokenizer(source / "tokenizer.model"), config.context)
