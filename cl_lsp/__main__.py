@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .client import Address, EngineClient
-from .config import Config
+from .config import Config, model_name
 from .daemon import Daemon, default_socket, state_folder
 from .errors import CannotStart, ClLspError, EngineGone
 
@@ -112,7 +112,7 @@ async def run_complete(args: argparse.Namespace) -> int:
         raise ClLspError("--max-tokens must be from 1 to 512")
     client = EngineClient(address_of(args))
     try:
-        model = await _serving(client, args.model)
+        model = await _serving(client, model_name(args.model))
         config = Config(model=model, max_tokens=args.max_tokens)
         found = await suggest(client, snapshot, config)
     finally:

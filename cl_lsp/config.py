@@ -1,6 +1,7 @@
 """All settings in one frozen tree, parsed at the edge; a field's docstring is its manual."""
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 
@@ -19,6 +20,12 @@ class Config:
 
     idle_exit_minutes: float = 30
     """A daemon that this editor started stops after so long without a request."""
+
+
+def model_name(given: str) -> str:
+    """A directory by its absolute path: the daemon may run elsewhere, and others may ask too."""
+    path = Path(given).expanduser()
+    return str(path.resolve()) if path.is_dir() else given
 
 
 def parse_config(options: object) -> tuple[Config, list[str]]:
@@ -41,6 +48,8 @@ def parse_config(options: object) -> tuple[Config, list[str]]:
             problems.append(f"option {name!r} {problem}; using {field.default!r}")
         else:
             values[field.name] = value
+    if "model" in values:
+        values["model"] = model_name(values["model"])
     return Config(**values), problems
 
 

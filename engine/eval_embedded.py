@@ -97,7 +97,8 @@ class Engine:
         model, events = self._model, list[Event]()
         limit = model.llama.config.context - MAX_TOKENS
         prompt = infilling_prompt(model.tokenizer, case.prefix, case.suffix, limit, variant.order)
-        scheduler = Scheduler(model.tokenizer, self._slots, variant.healing_depth)
+        context = model.llama.config.context
+        scheduler = Scheduler(model.tokenizer, self._slots, context, variant.healing_depth)
         scheduler.add(Request(prompt, MAX_TOKENS, SamplingParams(), ("\n",), events.append))
         while (sequence := scheduler.next()) is not None:
             scheduler.advance(sequence, self._runner.step(sequence))

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field
 
 from . import __version__
 from .errors import EngineError, InvalidRequest, Unauthorized, UnknownModel
-from .loader import LoadedModel
+from .loader import LoadedModel, canonical_name
 from .loop import Engine, Generation
 from .prompt import DEFAULT_ORDER, Order, Prompt, completion_prompt, infilling_prompt
 from .request import Event, FinishEvent, TextEvent
@@ -131,7 +131,7 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
 
 
 def check_model(engine: Engine, name: str | None) -> None:
-    if name is not None and name != engine.model_name:
+    if name is not None and canonical_name(name) != engine.model_name:
         raise UnknownModel(f"no model {name!r} here: this engine serves {engine.model_name!r}")
 
 

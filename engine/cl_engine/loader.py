@@ -40,6 +40,11 @@ def find_model(name: str) -> Path:
     return folder
 
 
+def canonical_name(name: str) -> str:
+    """The one name of a model, however its directory is spelled."""
+    return name if name == EMBEDDED else str(Path(name).expanduser().resolve())
+
+
 def load_model(name: str) -> LoadedModel:
     """Raises UnknownModel or BrokenCheckpoint."""
     folder = find_model(name)

@@ -4,20 +4,20 @@ Closing a `Generation` is what cancels: it ends the iteration and, within one st
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
-from .errors import EngineError, NotReady
-from .loader import LoadedModel, load_model
+from .errors import EngineError
+from .loader import LoadedModel, canonical_name, load_model
 from .models.llama import KVCache
 from .prompt import Prompt
 from .request import ErrorEvent, Event, FinishEvent, Request
@@ -96,36 +96,41 @@ class Generation:
 
 
 class Engine:
-    """Loads a model and serves requests, both in a thread of its own."""
+    """Loads a model and serves requests, both in a thread of its own.
+
+    `loaded` is the model, or what went wrong while it was loaded.
+    """
 
     def __init__(self, model: str):
-        self.model_name = model
-        self.state: State = "loading"
-        self.error: EngineError | None = None
+        self.model_name = canonical_name(model)
+        self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
         self.active = 0  # requests under way
         self.last_used = time.monotonic()
         self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
-        self._loaded = threading.Event()
-        self._model: LoadedModel | None = None
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
-    def start(self, on_loaded: Callable[[], object] = lambda: None) -> None:
-        """`on_loaded` is called from the engine's thread when `state` is no longer `loading`."""
-        self._on_loaded = on_loaded
+    @property
+    def error(self) -> BaseException | None:
+        return self.loaded.exception() if self.loaded.done() else None
+
+    @property
+    def state(self) -> State:
+        if not self.loaded.done():
+            return "loading"
+        return "failed" if self.error else "ok"
+
+    def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
+        """Give up what is under way and end the thread; a load in progress is not waited for."""
         self.inbox.put(None)
-        if self._thread.is_alive():
+        if self.loaded.done():
             self._thread.join(timeout=5)
 
     async def model(self) -> LoadedModel:
         """The model, when it is there. Raises what went wrong while it was loaded."""
-        if self._model is None:
-            await asyncio.to_thread(self._loaded.wait)
-        if self._model is None:
-            raise self.error or NotReady("the engine is stopping")
-        return self._model
+        return await asyncio.shield(asyncio.wrap_future(self.loaded))
 
     def generate(
         self, prompt: Prompt, max_tokens: int, sampling: SamplingParams, stops: tuple[str, ...]
@@ -136,21 +141,20 @@ class Engine:
     def _run(self) -> None:
         torch.set_num_threads(THREADS)
         try:
-            self._model = load_model(self.model_name)
-            self.state = "ok"
+            model = load_model(self.model_name)
         except EngineError as error:
-            self.error, self.state = error, "failed"
+            self.loaded.set_exception(error)
         except Exception as error:
             log.exception("loading %s", self.model_name)
-            self.error, self.state = EngineError(f"loading failed: {error}"), "failed"
-        self._loaded.set()
-        self._on_loaded()
-        if self._model is not None:
-            self._serve(self._model)
+            self.loaded.set_exception(EngineError(f"loading {self.model_name} failed: {error}"))
+        else:
+            self.loaded.set_result(model)
+            self._serve(model)
 
     def _serve(self, model: LoadedModel) -> None:
         caches = [KVCache(model.llama.config) for _ in range(SLOTS)]
-        scheduler = Scheduler(model.tokenizer, Slots(caches))
+        slots = Slots(caches)
+        scheduler = Scheduler(model.tokenizer, slots, model.llama.config.context)
         runner = Runner(model.llama, model.tokenizer)
         while self._receive(scheduler):
             if (sequence := scheduler.next()) is None:

@@ -47,9 +47,17 @@ class Sequence:
 
 
 class Scheduler:
-    def __init__(self, tokenizer: Tokenizer, slots: Slots, healing_depth: int = HEALING_DEPTH):
+    """`context` is the length of a KV cache, in tokens."""
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        slots: Slots,
+        context: int,
+        healing_depth: int = HEALING_DEPTH,
+    ):
         self._tokenizer, self._slots = tokenizer, slots
-        self._healing_depth = healing_depth
+        self._context, self._healing_depth = context, healing_depth
         self._waiting: deque[Request] = deque()
         self._running: deque[Sequence] = deque()
         self._stop_ids = {tokenizer.eos: "eos"}
@@ -131,6 +139,9 @@ class Scheduler:
                 return self._finish(sequence, "stop", sequence.stop.hit)
             if sequence.generated >= sequence.request.max_tokens:
                 return self._finish(sequence, "length", None)
+        # Healed text may come back as more tokens than it was, so max_tokens is no bound on this.
+        if len(sequence.tokens) >= self._context:
+            self._finish(sequence, "length", None)
 
     def _show(self, sequence: Sequence, text: str) -> None:
         if text:

@@ -58,7 +58,8 @@ def serve(
             else:
                 server.should_exit = True
 
-        engine.start(lambda: loop.call_soon_threadsafe(on_loaded))
+        engine.loaded.add_done_callback(lambda _: loop.call_soon_threadsafe(on_loaded))
+        engine.start()
         watch = asyncio.ensure_future(_idle_exit(engine, server, idle_exit_s))
         try:
             await server.serve(sockets=[listener])

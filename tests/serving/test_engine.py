@@ -203,6 +203,18 @@ async def test_too_long_a_prompt_is_cut_and_said_so(http: httpx2.AsyncClient) ->
     assert usage["prompt_tokens_details"]["dropped_characters"] > len(text)
 
 
+async def test_healing_at_the_contexts_end_is_no_failure(http: httpx2.AsyncClient) -> None:
+    for words in range(140, 150):
+        reply = await complete(http, prompt="return value " * words + "xyzzy_", max_tokens=200)
+        assert reply["choices"][0]["finish_reason"] in ("stop", "length")
+
+
+async def test_a_models_directory_may_be_spelled_differently(
+    http: httpx2.AsyncClient, tiny: Path
+) -> None:
+    assert (await complete(http, prompt="a", model=f"{tiny}/../{tiny.name}/"))["model"] == str(tiny)
+
+
 async def test_too_large_a_body_is_refused(http: httpx2.AsyncClient) -> None:
     response = await http.post("/v1/completions", json={"prompt": "x" * (9 << 20)})
     assert response.status_code == 413
