@@ -18,12 +18,13 @@ from pathlib import Path
 import torch
 from cl_engine.loader import LoadedModel, load_model
 from cl_engine.models.llama import KVCache
-from cl_engine.prompt import Order, infilling_prompt
+from cl_engine.prompt import Order, Prompt, heal, infilling_prompt
 from cl_engine.request import ErrorEvent, Event, Request, TextEvent
 from cl_engine.runner import Runner
 from cl_engine.sampling import SamplingParams
 from cl_engine.scheduler import Scheduler
 from cl_engine.slots import Slots
+from cl_engine.tokenizer import Tokenizer
 
 HELD_OUT = Path(__file__).with_name("embedded_heldout.tar.xz")
 PREFIX_CHARACTERS, SUFFIX_CHARACTERS = 4000, 1000
@@ -89,23 +90,32 @@ class Engine:
     """The engine without threads and HTTP, one request at a time."""
 
     def __init__(self, model: LoadedModel):
-        self._model = model
+        self.model = model
         self._slots = Slots([KVCache(model.llama.config) for _ in range(2)])
         self._runner = Runner(model.llama, model.tokenizer)
 
-    def complete(self, case: Case, variant: Variant) -> str:
-        model, events = self._model, list[Event]()
-        limit = model.llama.config.context - MAX_TOKENS
+    def complete(self, case: Case, variant: Variant, max_tokens: int = MAX_TOKENS) -> str:
+        model, events = self.model, list[Event]()
+        limit = model.llama.config.context - max_tokens
         prompt = infilling_prompt(model.tokenizer, case.prefix, case.suffix, limit, variant.order)
         context = model.llama.config.context
         scheduler = Scheduler(model.tokenizer, self._slots, context, variant.healing_depth)
-        scheduler.add(Request(prompt, MAX_TOKENS, SamplingParams(), ("\n",), events.append))
+        scheduler.add(Request(prompt, max_tokens, SamplingParams(), ("\n",), events.append))
         while (sequence := scheduler.next()) is not None:
             scheduler.advance(sequence, self._runner.step(sequence))
         for event in events:
             if isinstance(event, ErrorEvent):
                 raise event.error
         return "".join(event.text for event in events if isinstance(event, TextEvent))
+
+
+def tokenised_as_trained(tokenizer: Tokenizer, case: Case, depth: int) -> bool:
+    """Whether the healed prefix is how the whole line would have begun."""
+    start = case.prefix.rfind("\n") + 1
+    cut = tokenizer.encode_infilling(case.prefix[start:])
+    whole = tokenizer.encode_infilling(case.prefix[start:] + case.rest)
+    kept = heal(tokenizer, Prompt(cut, len(cut)), depth).ids
+    return whole[: len(kept)] == kept
 
 
 def common_start(a: str, b: str) -> int:
@@ -138,13 +148,17 @@ def main() -> None:
     asked = sum(len(case.rest) for case in cases)
     table = io.StringIO()
     print(f"{len(cases)} cases, {len({c.path for c in cases})} files, greedy\n", file=table)
-    print("| order | exact rest of line | characters right from the cursor |", file=table)
-    print("|---|---|---|", file=table)
+    columns = ("order", "exact rest of line", "characters right", "prefix tokenised as in training")
+    print("| " + " | ".join(columns) + " |\n|---|---|---|---|", file=table)
     rows = {}
     for variant in VARIANTS:
         rows[str(variant)] = round(100 * exact[variant] / len(cases), 1)
-        share = 100 * matched[variant] / asked
-        print(f"| {variant} | {rows[str(variant)]:.1f}% | {share:.1f}% |", file=table)
+        right = 100 * matched[variant] / asked
+        tokenizer = engine.model.tokenizer
+        trained = sum(tokenised_as_trained(tokenizer, c, variant.healing_depth) for c in cases)
+        as_trained = f"{100 * trained / len(cases):.1f}%" if variant.order == "spm" else ""
+        exactly = rows[str(variant)]
+        print(f"| {variant} | {exactly:.1f}% | {right:.1f}% | {as_trained} |", file=table)
     print(table.getvalue())
     result = {
         "bench": "eval-embedded",
