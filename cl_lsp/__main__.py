@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .client import Address, EngineClient
 from .config import Config, model_name
-from .daemon import Daemon, default_socket, state_folder
-from .errors import CannotStart, ClLspError, EngineGone
+from .daemon import Daemon, default_socket, state_folder, user_address
+from .errors import CannotStart, ClLspError, EngineGone, EngineRefused
 
 if TYPE_CHECKING:
     from .completion import Suggestion
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("file", type=Path, metavar="FILE")
     p.add_argument("--line", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
-    p.add_argument("--model", default="embedded", help="to start, if no daemon runs")
+    p.add_argument("--model", help="to start if no daemon runs (default: embedded)")
     p.add_argument("--max-tokens", type=int, default=Config.max_tokens, metavar="N")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
     p = commands.add_parser("stop", help="stop the daemon")
-    _add_address(p)
+    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     return top
 
 
@@ -75,6 +75,8 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    if sys.stdin.isatty():
+        print("cl-lsp: waiting for an editor on stdin; see cl-lsp --help", file=sys.stderr)
     from .server import main as serve_lsp
 
     serve_lsp()
@@ -98,8 +100,11 @@ def token_file() -> Path:
 
 def address_of(args: argparse.Namespace) -> Address:
     if args.port is None:
-        return Address(uds=args.uds or default_socket())
-    token = token_file().read_text().strip() if token_file().is_file() else None
+        return Address(uds=args.uds) if args.uds else user_address()
+    try:
+        token = token_file().read_text().strip() if token_file().is_file() else None
+    except OSError as error:
+        raise ClLspError(f"cannot read {token_file()}: {error.strerror}") from error
     return Address(host=args.host, port=args.port, token=token)
 
 
@@ -112,7 +117,7 @@ async def run_complete(args: argparse.Namespace) -> int:
         raise ClLspError("--max-tokens must be from 1 to 512")
     client = EngineClient(address_of(args))
     try:
-        model = await _serving(client, model_name(args.model))
+        model = await _serving(client, args.model)
         config = Config(model=model, max_tokens=args.max_tokens)
         found = await suggest(client, snapshot, config)
     finally:
@@ -124,14 +129,16 @@ async def run_complete(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serving(client: EngineClient, model: str) -> str:
+async def _serving(client: EngineClient, wanted: str | None) -> str:
     """The model served at the client's address; starts the user's daemon if there is none."""
     try:
         serving = (await client.health())["model"]
+        if wanted is not None and model_name(wanted) != serving:
+            raise EngineRefused(f"the running daemon serves {serving}: `cl-lsp stop` it first")
     except EngineGone:
         if client.address.uds is None:
             raise
-        serving = model
+        serving = model_name(wanted or Config.model)
     if client.address.uds is not None:
 
         def say(waited: float) -> None:
@@ -151,18 +158,19 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
     on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
     before = snapshot.before.split("\n")[-4:]
     rest = snapshot.line_after[found.replaced :]
-    parts = (found.text or "nothing").split("\n")
+    parts = found.text.split("\n")
     ghost = "\n".join(f"{on}{part}{off}" if part else "" for part in parts)
     shown = ("\n".join(before) + ghost + rest).split("\n")
     first = line - len(before) + 1
     for number, text in enumerate(shown, first):
         print(f"{number:5} │ {text}")
-    details = found.usage.get("prompt_tokens_details", {})
+    usage, timings = found.usage, found.timings
+    cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
     print(
-        f"\n{model}: {found.usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms "
-        f"(prompt {found.timings.get('prefill_ms', 0):.0f} ms, decode "
-        f"{found.timings.get('decode_ms', 0):.0f} ms); {details.get('cached_tokens', 0)} of "
-        f"{found.usage.get('prompt_tokens', 0)} prompt tokens were cached"
+        f"\n{'' if found.text else '(no suggestion) '}{model}: "
+        f"{usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms "
+        f"(prompt {timings.get('prefill_ms', 0):.0f} ms, decode {timings.get('decode_ms', 0):.0f} "
+        f"ms); {cached} of {usage.get('prompt_tokens', 0)} prompt tokens were cached"
     )
 
 
@@ -188,13 +196,16 @@ async def run_status(args: argparse.Namespace) -> int:
 
 
 async def run_stop(args: argparse.Namespace) -> int:
-    client = EngineClient(address_of(args))
+    # By its socket only: what answers on a TCP port could name anybody's process.
+    client = EngineClient(Address(uds=args.uds) if args.uds else user_address())
     try:
         try:
-            pid = (await client.health())["pid"]
+            pid = int((await client.health())["pid"])
         except EngineGone:
             print("not running")
             return 0
+        if pid <= 1:
+            raise CannotStart(f"what answers at {client.address} is no daemon")
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while _alive(pid):

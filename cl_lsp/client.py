@@ -81,7 +81,10 @@ class EngineClient:
 
     async def health(self) -> dict[str, Any]:
         """The daemon's own account. Raises EngineGone if nobody answers."""
-        return await self._get("/health", timeout=5)
+        health = await self._get("/health", timeout=5)
+        if not {"status", "model", "version", "wire", "pid"} <= health.keys():
+            raise EngineGone(f"what answers at {self.address} is no cl-lsp engine")
+        return health
 
     async def models(self) -> list[dict[str, Any]]:
         """Model cards. Raises EngineGone or EngineRefused."""
@@ -92,7 +95,7 @@ class EngineClient:
             response = await self._http.get(path, timeout=timeout)
             await _raise_for_error(response)
             return response.json()
-        except (httpx2.HTTPError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError, OverflowError) as error:
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:
@@ -125,7 +128,7 @@ async def _raise_for_error(response: httpx2.Response) -> None:
         message = response.json()["error"]["message"]
     except (ValueError, KeyError, TypeError):
         message = f"HTTP {response.status_code}"
-    raise EngineRefused(message)
+    raise EngineGone(message) if response.status_code == 503 else EngineRefused(message)
 
 
 def _reason(error: Exception) -> str:
@@ -134,7 +137,8 @@ def _reason(error: Exception) -> str:
 
 def _chunk(event: Any) -> Chunk:
     if "error" in event:
-        raise EngineRefused(event["error"]["message"])
+        stopping = event["error"].get("type") == "not_ready"
+        raise (EngineGone if stopping else EngineRefused)(event["error"]["message"])
     choice = event["choices"][0] if event["choices"] else {}
     return Chunk(
         choice.get("text", ""),

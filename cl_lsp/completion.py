@@ -42,13 +42,14 @@ def stops_for(snapshot: Snapshot) -> tuple[str, ...]:
 async def suggest(client: EngineClient, snapshot: Snapshot, config: Config) -> Suggestion:
     """Ask the engine what stands at the cursor. Raises EngineGone or EngineRefused."""
     began = time.perf_counter()
+    crlf = "\r\n" in snapshot.text
     rest = snapshot.line_after
     # Brackets that the editor closed by itself would change the suffix at every key; they are
     # replaced, and come back if the model does not write them.
     closers = rest if rest.strip() and postprocess.only_closers(rest) else ""
-    after = snapshot.after[len(closers) :]
+    before, after = _unix(snapshot.before), _unix(snapshot.after[len(closers) :])
     request = CompletionRequest(
-        prompt=prefix_window(snapshot.before),
+        prompt=prefix_window(before),
         suffix=suffix_window(after),
         model=config.model,
         max_tokens=config.max_tokens,
@@ -61,8 +62,14 @@ async def suggest(client: EngineClient, snapshot: Snapshot, config: Config) -> S
     text = postprocess.trim_overlap(postprocess.tidy(text), after)
     if text and closers:
         text = postprocess.merge_closers(text, closers)
+    text = text.replace("\n", "\r\n") if crlf else text
     total_ms = (time.perf_counter() - began) * 1e3
     return Suggestion(text, len(closers) if text else 0, usage, timings, total_ms)
+
+
+def _unix(text: str) -> str:
+    """The model sees one kind of line end; a suggestion gets the document's back."""
+    return text.replace("\r\n", "\n")
 
 
 class Shared:

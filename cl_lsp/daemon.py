@@ -4,6 +4,7 @@ The daemon itself holds the lock; a starter that loses the race just finds the w
 """
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,11 +16,12 @@ from typing import Any
 
 import platformdirs
 
-from .client import EngineClient
+from .client import Address, EngineClient
 from .errors import CannotStart, EngineGone
 
 START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
 POLL_S = 0.05
+RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
 WIRE_VERSION = 1  # the oldest daemon we can talk to
 
@@ -40,14 +42,15 @@ def log_file() -> Path:
     return state_folder() / "engine.log"
 
 
-def check_private(socket: Path) -> None:
-    """Raises CannotStart if somebody else could have put a socket there."""
-    try:
-        owner = socket.parent.stat().st_uid
-    except OSError:
-        return  # not there yet: the daemon makes it with mode 0700
-    if owner != os.getuid():
-        raise CannotStart(f"{socket.parent} belongs to another user; set XDG_RUNTIME_DIR")
+def user_address() -> Address:
+    """Where the user's daemon listens. Raises CannotStart if others could listen there instead."""
+    socket = default_socket()
+    for folder in (socket.parent, socket.parent.parent):
+        with contextlib.suppress(FileNotFoundError):  # not there yet: the daemon makes it, 0700
+            found = folder.stat()
+            if found.st_uid != os.getuid() or found.st_mode & 0o022:
+                raise CannotStart(f"others can write to {folder}; set XDG_RUNTIME_DIR")
+    return Address(uds=socket)
 
 
 class Daemon:
@@ -65,20 +68,18 @@ class Daemon:
         `on_loading` is called now and then with the seconds waited so far. Raises CannotStart with
         what the daemon itself said, or EngineGone if it does not come up.
         """
-        check_private(self._socket)
         began = time.monotonic()
         process: subprocess.Popen | None = None
-        log_start = 0
-        starts = 0
+        log_start, started = 0, float("-inf")
         while (waited := time.monotonic() - began) < START_TIMEOUT_S:
             health = await self._health()
             if health is not None and health["status"] == "ok":
                 return
             if health is None and (process is None or process.poll() == ADDRESS_IN_USE):
                 # The winner of the race may have died since; its successor is ours to start.
-                if starts < 3:
+                if time.monotonic() - started > RESTART_S:
                     process, log_start = self._start()
-                    starts += 1
+                    started = time.monotonic()
             elif process is not None and process.poll() not in (None, ADDRESS_IN_USE):
                 raise CannotStart(last_error(log_start) or f"the engine ended; see {log_file()}")
             on_loading(waited)

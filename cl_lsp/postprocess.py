@@ -64,9 +64,21 @@ def trim_overlap(text: str, after: str) -> str:
 
 def _without_rest_of_line(text: str, line_after: str) -> str:
     for n in range(min(len(text), len(line_after)), 0, -1):
-        if text.endswith(line_after[:n]):
+        overlap = line_after[:n]
+        if text.endswith(overlap) and _repeats(text, overlap):
             return text[:-n]
     return text
+
+
+def _repeats(text: str, overlap: str) -> bool:
+    """Whether the end `overlap` of `text` is a repetition, and not what the text itself needs."""
+    if text == overlap:
+        return True
+    if only_closers(overlap):
+        closers = [c for c in overlap if not c.isspace()]
+        return _unmatched(text)[-len(closers) :] == closers
+    # A part of a word is a coincidence, and so is a single character.
+    return len(overlap) > 1 and not (overlap[0].isalnum() and text[-len(overlap) - 1].isalnum())
 
 
 def _without_next_lines(text: str, below: str) -> str:

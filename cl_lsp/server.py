@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,14 +13,15 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
 from . import __version__
-from .client import Address, EngineClient
+from .client import EngineClient
 from .completion import Newest, Shared, Suggestion, suggest
 from .config import Config, parse_config
-from .daemon import Daemon, default_socket
+from .daemon import Daemon, user_address
 from .documents import Documents, Snapshot, width
 from .errors import ClLspError, EngineDied, EngineGone, Unreadable
 
 log = logging.getLogger(__name__)
+RETRY_S = 30  # seconds after an engine that did not start
 
 
 class Protocol(LanguageServerProtocol):
@@ -66,7 +68,8 @@ class ClLsp(LanguageServer):
         self.shared, self.newest = Shared(), Newest()
         self._said: set[str] = set()
         self._engine: EngineClient | None = None
-        self._starting: asyncio.Task | None = None
+        self._starting: asyncio.Task[None] | None = None
+        self._started = 0.0
         self._register()
 
     def _register(self) -> None:
@@ -89,13 +92,19 @@ class ClLsp(LanguageServer):
 
     def engine(self) -> EngineClient:
         if self._engine is None:
-            self._engine = EngineClient(Address(uds=default_socket()))
+            self._engine = EngineClient(user_address())
         return self._engine
 
     async def start_engine(self) -> None:
-        """Return when the engine is ready. All who wait share one start, which no cancel ends."""
-        if self._starting is None or self._starting.done():
+        """Return when the engine is ready. All who wait share one start, which no cancel ends.
+
+        One that failed is not tried again for RETRY_S seconds: not every key starts a process.
+        """
+        task, waited = self._starting, time.monotonic() - self._started
+        if task is None or (task.done() and not (_failed(task) and waited < RETRY_S)):
+            self._started = time.monotonic()
             self._starting = asyncio.create_task(self._start_engine())
+        assert self._starting is not None
         await asyncio.shield(self._starting)
 
     async def _start_engine(self) -> None:
@@ -157,6 +166,10 @@ class ClLsp(LanguageServer):
             self._starting.cancel()
         if self._engine is not None:
             await self._engine.close()
+
+
+def _failed(task: asyncio.Task) -> bool:
+    return task.done() and not task.cancelled() and task.exception() is not None
 
 
 def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

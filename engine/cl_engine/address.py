@@ -5,14 +5,18 @@ and falls with the process, so that a socket without a lock holder is stale and 
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import AddressInUse, CannotServe
+
+SHORTEST_TOKEN = 16  # characters
 
 
 @contextlib.contextmanager
@@ -22,8 +26,10 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
     Raises AddressInUse if another daemon holds it, CannotServe if it cannot be made.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = open(path.with_name(path.name + ".lock"), "w")  # noqa: SIM115
+        make_private(path.parent)
+        if path.exists() and not path.is_socket():
+            raise CannotServe(f"{path} exists and is not a socket")
+        lock = open(path.with_name(path.name + ".lock"), "a")  # noqa: SIM115
     except OSError as error:
         raise CannotServe(f"cannot write {path.parent}: {error.strerror}") from error
     with lock:
@@ -55,19 +61,37 @@ def tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()
         except (OSError, OverflowError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+                raise AddressInUse(f"cannot listen on {host}:{port}: it is in use") from error
             raise CannotServe(f"cannot listen on {host}:{port}: {error}") from error
         yield listener
 
 
 def ensure_token(path: Path) -> str:
-    """The token in `path`, made with mode 0600 at the first call."""
+    """The token in `path`, made with mode 0600 at the first call. Raises CannotServe."""
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(handle, "w") as file:
+        make_private(path.parent)
+        if not path.exists():
+            # Whole or not at all: of two first calls, the second finds the first one's.
+            with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:
                 file.write(secrets.token_urlsafe(32) + "\n")
-        return path.read_text().strip()
+                file.flush()
+                with contextlib.suppress(FileExistsError):
+                    os.link(file.name, path)
+        token = path.read_text().strip()
     except OSError as error:
         raise CannotServe(f"cannot write the token file {path}: {error.strerror}") from error
+    if len(token) < SHORTEST_TOKEN:
+        raise CannotServe(f"the token in {path} is too short: delete the file for a new one")
+    return token
+
+
+def make_private(folder: Path) -> None:
+    """Make `folder`, and what of its parents is missing, for this user only."""
+    mask = os.umask(0o077)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    finally:
+        os.umask(mask)

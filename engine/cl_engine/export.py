@@ -20,6 +20,7 @@ def export(model: str, target: Path) -> Path:
     """
     source = find_model(model)
     config = read_config(source)
+    settings = _tokenizer_settings(Tokenizer(source / "tokenizer.model"), config.context)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CannotServe(f"{target} exists and is not empty")
     tensors = dict(read_tensors(source))
@@ -37,7 +38,6 @@ def export(model: str, target: Path) -> Path:
         (target / "model.safetensors").chmod(0o644)  # safetensors lets only the owner read
         (target / "config.json").write_text(json.dumps(raw, indent=2) + "\n")
         shutil.copyfile(source / "tokenizer.model", target / "tokenizer.model")
-        settings = _tokenizer_settings(Tokenizer(source / "tokenizer.model"), config.context)
         (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise CannotServe(f"cannot write {target}: {error.strerror}") from error

@@ -17,6 +17,7 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
 
 from . import __version__
 from .errors import EngineError, InvalidRequest, Unauthorized, UnknownModel
@@ -45,7 +46,7 @@ class CompletionRequest(BaseModel):
     temperature: float = Field(default=1.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int = Field(default=0, ge=0, description="0 keeps all; not in OpenAI's API")
-    seed: int | None = None
+    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: str | list[str] | None = None
     n: Literal[1] = 1
     best_of: Literal[1] = 1
@@ -66,16 +67,21 @@ def error_body(error: EngineError) -> dict[str, Any]:
 
 def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     """The ASGI application; with `token`, all but `/health` asks for it as a bearer token."""
-    app = FastAPI(title="cl-lsp engine", version=__version__, max_body_size=MAX_BODY)
+    app = FastAPI(version=__version__, max_body_size=MAX_BODY, openapi_url=None)
 
     def authorized(request: Request) -> None:
-        given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if token is not None and not hmac.compare_digest(given.encode(), token.encode()):
+        given = request.headers.get("authorization", "").encode()
+        if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
             raise Unauthorized("this server wants its token: Authorization: Bearer …")
 
     @app.exception_handler(EngineError)
     async def on_engine_error(_request: Request, error: EngineError) -> JSONResponse:
         return JSONResponse(error_body(error), status_code=error.status)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(_request: Request, error: HTTPException) -> JSONResponse:
+        wrong = InvalidRequest(error.detail)
+        return JSONResponse(error_body(wrong), status_code=error.status_code)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
@@ -132,7 +138,8 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
 
 def check_model(engine: Engine, name: str | None) -> None:
     if name is not None and canonical_name(name) != engine.model_name:
-        raise UnknownModel(f"no model {name!r} here: this engine serves {engine.model_name!r}")
+        serving = engine.model_name
+        raise UnknownModel(f"this engine serves {serving!r}, not {name!r}; `cl-lsp stop` ends it")
 
 
 def build_prompt(model: LoadedModel, body: CompletionRequest) -> Prompt:

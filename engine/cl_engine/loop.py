@@ -16,7 +16,8 @@ from typing import Literal
 
 import torch
 
-from .errors import EngineError
+from .config import LlamaConfig
+from .errors import EngineError, NotReady
 from .loader import LoadedModel, canonical_name, load_model
 from .models.llama import KVCache
 from .prompt import Prompt
@@ -142,6 +143,7 @@ class Engine:
         torch.set_num_threads(THREADS)
         try:
             model = load_model(self.model_name)
+            slots = make_slots(model.llama.config)
         except EngineError as error:
             self.loaded.set_exception(error)
         except Exception as error:
@@ -149,11 +151,9 @@ class Engine:
             self.loaded.set_exception(EngineError(f"loading {self.model_name} failed: {error}"))
         else:
             self.loaded.set_result(model)
-            self._serve(model)
+            self._serve(model, slots)
 
-    def _serve(self, model: LoadedModel) -> None:
-        caches = [KVCache(model.llama.config) for _ in range(SLOTS)]
-        slots = Slots(caches)
+    def _serve(self, model: LoadedModel, slots: Slots) -> None:
         scheduler = Scheduler(model.tokenizer, slots, model.llama.config.context)
         runner = Runner(model.llama, model.tokenizer)
         while self._receive(scheduler):
@@ -164,6 +164,8 @@ class Engine:
             except Exception as error:  # one request must not take the others with it
                 log.exception("a step failed")
                 scheduler.fail(sequence, EngineError(f"the engine failed: {error}"))
+
+        scheduler.fail_all(NotReady("the engine is stopping"))
 
     def _receive(self, scheduler: Scheduler) -> bool:
         """Empty the inbox; sleep in it while there is nothing to do. False when told to stop."""
@@ -178,3 +180,17 @@ class Engine:
                 scheduler.add(message.request)
             else:
                 scheduler.cancel(message.request)
+
+
+def make_slots(config: LlamaConfig) -> Slots:
+    """Raises EngineError if there is no memory for one KV cache; fewer than SLOTS will do."""
+    caches: list[KVCache] = []
+    try:
+        while len(caches) < SLOTS:
+            caches.append(KVCache(config))
+    except RuntimeError as error:
+        if not caches:
+            size = 8 * config.layers * config.kv_heads * config.context * config.head_dim / 2**30
+            message = f"no memory for a KV cache of {config.context} tokens ({size:.1f} GiB)"
+            raise EngineError(message) from error
+    return Slots(caches)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import torch
 
+GREEDY = 1e-4  # a lower temperature would overflow, and picks the likeliest token anyway
+
 
 @dataclass(frozen=True)
 class SamplingParams:
@@ -35,7 +37,7 @@ class Sampler:
 
     def _pick(self, logits: torch.Tensor) -> int:
         p = self.params
-        if p.temperature == 0:
+        if p.temperature < GREEDY:
             return int(logits.argmax())
         ordered, order = (logits / p.temperature).sort(descending=True)
         if p.top_k:

@@ -3,6 +3,7 @@
 A request waits until a slot is free; those with a slot take turns, one step each.
 """
 
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from .slots import Slot, Slots
 from .stopping import StopText
 from .tokenizer import StreamDecoder, Tokenizer
 
+log = logging.getLogger(__name__)
 MAX_WAITING = 64
 
 
@@ -90,9 +92,25 @@ class Scheduler:
         self._remove(sequence)
         sequence.request.deliver(ErrorEvent(error))
 
+    def fail_all(self, error: EngineError) -> None:
+        """End everything: the engine stops."""
+        for sequence in list(self._running):
+            self.fail(sequence, error)
+        while self._waiting:
+            self._waiting.popleft().deliver(ErrorEvent(error))
+
     def next(self) -> Sequence | None:
         """The sequence whose turn it is."""
-        while self._waiting and (sequence := self._admit(self._waiting[0])):
+        while self._waiting:
+            try:
+                sequence = self._admit(self._waiting[0])
+            except Exception as error:
+                log.exception("a request could not begin")
+                failed = EngineError(f"the engine failed: {error}")
+                self._waiting.popleft().deliver(ErrorEvent(failed))
+                continue
+            if sequence is None:
+                break
             self._waiting.popleft()
             self._running.append(sequence)
         if not self._running:
@@ -102,6 +120,7 @@ class Scheduler:
 
     def _admit(self, request: Request) -> Sequence | None:
         healed = heal(self._tokenizer, request.prompt, self._healing_depth)
+        sampler = Sampler(request.sampling)
         if (found := self._slots.acquire(healed.ids)) is None:
             return None
         slot, cached = found
@@ -113,7 +132,7 @@ class Scheduler:
             required=healed.required,
             cached=cached,
             healed=len(healed.draft),
-            sampler=Sampler(request.sampling),
+            sampler=sampler,
             stop=StopText(request.stops),
             started=time.monotonic(),
             computed=cached,

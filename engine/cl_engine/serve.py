@@ -6,6 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from types import FrameType
 
 import uvicorn
 
@@ -18,6 +19,14 @@ GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
 
 class Server(uvicorn.Server):
     """uvicorn's server, which ends quietly when told to stop: the socket is cleared away."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine):
+        super().__init__(config)
+        self._engine = engine
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._engine.inbox.put(None)  # what is under way ends with an error of its own
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,7 +53,7 @@ def serve(
         # The engine's clients keep their connections while they think.
         timeout_keep_alive=3600,
     )
-    server = Server(config)
+    server = Server(config, engine)
     began = time.monotonic()
 
     async def main() -> None:

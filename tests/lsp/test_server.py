@@ -179,6 +179,17 @@ async def test_what_stands_after_the_cursor_is_not_repeated(
     assert (await client.inline(0, 7))["items"] == []
 
 
+async def test_crlf_is_the_documents_business(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize()
+    client.open("a = 1\r\ndef f(x):\r\n\r\nb = 2\r\n")
+    engine.text = "\n    y = x\n    return y"
+    items = (await client.inline(1, 9))["items"]
+    assert items[0]["insertText"] == "\r\n    y = x\r\n    return y"
+    sent = engine.requests[0]
+    assert (sent["prompt"], sent["suffix"]) == ("a = 1\ndef f(x):", "\n\nb = 2\n")
+    assert sent["stop"] == ["\n\n"]
+
+
 async def test_a_position_past_the_end_is_clamped(client: LspClient, engine: FakeEngine) -> None:
     await client.initialize()
     client.open("ab\ncd")

@@ -82,6 +82,11 @@ def test_what_counts_as_closers() -> None:
         ("\n  }", "\n}\n", "\n  }"),
         ("a\n}", "\n}\n", "a"),
         ("b\nc", "\nb\nc\n", ""),
+        ("g(x)", ") + 1", "g(x)"),
+        ("items[0]", "] = 5", "items[0]"),
+        ('"a", "b"', '") + x', '"a", "b"'),
+        ("first", "t + u", "first"),
+        ("x, y)", ") + 1", "x, y"),
     ],
 )
 def test_what_stands_below_or_behind_is_cut(text: str, after: str, left: str) -> None:
