@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_address(p: argparse.ArgumentParser) -> None:
     p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
-    p.add_argument("--host", default="127.0.0.1", metavar="H")
+    p.add_argument("--host", metavar="H", help="of a daemon on TCP (default 127.0.0.1)")
     p.add_argument("--port", type=int, metavar="P", help="a daemon on TCP instead")
 
 
@@ -100,12 +100,16 @@ def token_file() -> Path:
 
 def address_of(args: argparse.Namespace) -> Address:
     if args.port is None:
+        if args.host is not None:
+            raise ClLspError("--host wants --port too")
         return Address(uds=args.uds) if args.uds else user_address()
+    if not 1 <= args.port <= 65535:
+        raise ClLspError(f"there is no port {args.port}")
     try:
         token = token_file().read_text().strip() if token_file().is_file() else None
     except OSError as error:
         raise ClLspError(f"cannot read {token_file()}: {error.strerror}") from error
-    return Address(host=args.host, port=args.port, token=token)
+    return Address(host=args.host or "127.0.0.1", port=args.port, token=token)
 
 
 async def run_complete(args: argparse.Namespace) -> int:

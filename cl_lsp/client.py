@@ -12,8 +12,8 @@ import httpx2
 
 from .errors import EngineDied, EngineGone, EngineRefused
 
-# Connecting is local and quick; between two events a long prefill may lie.
-TIMEOUT = httpx2.Timeout(connect=5, read=120, write=10, pool=5)
+# Connecting is local and quick; before the first event may lie minutes of prefill on a CPU.
+TIMEOUT = httpx2.Timeout(connect=5, read=600, write=10, pool=5)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class EngineClient:
             response = await self._http.get(path, timeout=timeout)
             await _raise_for_error(response)
             return response.json()
-        except (httpx2.HTTPError, ValueError, OverflowError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
 
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:

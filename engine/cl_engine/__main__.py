@@ -64,7 +64,7 @@ def main() -> int:
 
 def run_serve(args: argparse.Namespace) -> int:
     # Take the address before torch is imported: of five daemons started at once four end here.
-    from .address import ensure_token, tcp_socket, unix_socket
+    from .address import ensure_token, host_and_port, tcp_socket, unix_socket
 
     if args.uds is not None and args.port is None and args.host is None:
         taken, where, token = unix_socket(args.uds), f"unix:{args.uds}", None
@@ -80,12 +80,13 @@ def run_serve(args: argparse.Namespace) -> int:
             raise CannotServe("over TCP give --token-file PATH, or --no-auth")
         else:
             token = ensure_token(args.token_file)
-        taken, where = tcp_socket(host, args.port), f"http://{host}:{args.port}/v1"
+        taken, where = tcp_socket(host, args.port), None
     else:
         raise CannotServe("give either --uds PATH or --port P [--host H]")
     with taken as listener:
         from .serve import serve
 
+        where = where or f"http://{host_and_port(listener)}/v1"
         serve(args.model, listener, where, token, args.idle_exit * 60)
     return 0
 

@@ -69,6 +69,12 @@ def tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def host_and_port(listener: socket.socket) -> str:
+    """As in a URL; the port is the real one, also where 0 was asked for."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def ensure_token(path: Path) -> str:
     """The token in `path`, made with mode 0600 at the first call. Raises CannotServe."""
     try:

@@ -150,6 +150,8 @@ def test_the_terminal(home: Path, tiny: Path) -> None:
         (["complete", EXAMPLE, *AT, "--model", "nonesuch"], "no model 'nonesuch'"),
         (["complete", EXAMPLE, *AT, "--port", "1"], "no engine answers at 127.0.0.1:1"),
         (["complete", EXAMPLE, *AT, "--max-tokens", "0"], "from 1 to 512"),
+        (["status", "--port", "99999"], "no port 99999"),
+        (["status", "--host", "localhost"], "--host wants --port"),
     ],
 )
 def test_what_the_terminal_cannot_do_is_one_line(home: Path, args: list[str], message: str) -> None:
