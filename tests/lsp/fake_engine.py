@@ -53,6 +53,7 @@ class FakeEngine:
                 await asyncio.sleep(self.delay_s / len(self.text))
                 yield _data({"choices": [{"text": character, "finish_reason": None}]})
                 if self.break_off:
+                    self.break_off = False
                     return
             yield _data({"choices": [{"text": "", "finish_reason": "stop"}]})
             yield _data({"choices": [], "usage": {"prompt_tokens": 3}, "timings": {}})

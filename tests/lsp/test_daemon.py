@@ -1,6 +1,7 @@
 """Real processes: one daemon for all who ask, its death, and commands on the terminal."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -160,6 +161,15 @@ def test_what_the_terminal_cannot_do_is_one_line(home: Path, args: list[str], me
     assert done.stderr.startswith("error: ")
     assert message in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_all_who_start_a_broken_model_at_once_are_told(home: Path, tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "m")
+    (model / "model.safetensors").write_bytes(b"no")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        args = ("complete", EXAMPLE, *AT, "--model", str(model))
+        done = list(pool.map(lambda _: cl_lsp(*args), range(3)))
+    assert all(d.returncode == 1 and "unreadable weights" in d.stderr for d in done)
 
 
 def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:

@@ -229,6 +229,21 @@ async def test_an_engines_error_is_said_once_and_the_next_request_works(
     assert (await client.inline(1, 6))["items"]
 
 
+async def test_an_answer_that_breaks_off_is_said_once_and_asked_again(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize()
+    client.open(TEXT)
+    engine.break_off = True
+    assert (await client.inline(1, 6))["items"][0]["insertText"] == "turn x"
+    shown = client.messages()
+    assert len(shown) == 1
+    assert "stopped in mid-answer; starting it again" in shown[0]
+    client.insert("t", 1, 6)
+    assert (await client.inline(1, 7))["items"]
+    assert client.messages() == shown
+
+
 async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: FakeEngine) -> None:
     await client.initialize(options={"maxTokens": "many", "modle": "x", "idleExitMinutes": 5})
     client.open(TEXT)

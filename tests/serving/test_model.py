@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from cl_engine import ops
 from cl_engine.errors import BrokenCheckpoint, UnknownModel
 from cl_engine.export import export
 from cl_engine.loader import load_model
@@ -62,7 +63,16 @@ def test_prefill_in_chunks_gives_the_same_text(tiny: Path, chunk: int) -> None:
     assert greedy(llama, ids, 24, chunk) == greedy(llama, ids, 24)
 
 
-def test_int8_gives_a_row_the_same_bits_whatever_the_other_rows() -> None:
+def test_an_int8_product_gives_a_row_the_same_bits_whatever_the_other_rows() -> None:
+    matrix = load_model("embedded").llama.weights.layers[0].gate_up
+    x = torch.randn(70, matrix.weight.shape[1], generator=torch.Generator().manual_seed(3))
+    together = ops.linear(x, matrix)
+    for n in range(1, len(x) + 1):
+        assert torch.equal(ops.linear(x[:n], matrix), together[:n])
+        assert torch.equal(ops.linear(x[n - 1 : n], matrix), together[n - 1 : n])
+
+
+def test_the_embedded_model_in_parts_is_the_whole() -> None:
     llama = load_model("embedded").llama
     ids = list(range(400, 460))
     together = llama.forward(ids, 0, KVCache(llama.config), len(ids))
