@@ -33,7 +33,7 @@ class Shape:
 
 
 SHAPES = {
-    # 23.6 M parameters: an H200 for 15 minutes.
+    # 23.6 M parameters: an H200 for 19 minutes.
     "full": Shape(dim=512, layers=8, heads=8, kv_heads=2, ffn=1152),
     # 5.0 M parameters: two CPU cores for 80 minutes.
     "small": Shape(dim=256, layers=4, heads=4, kv_heads=2, ffn=704),
