@@ -1,7 +1,8 @@
 """Token-exact prompts by Meta's rules, and the healing of a prefix cut inside a token.
 
-The parts of an infilling prompt are encoded separately and joined by id, never as one text.
-Pure functions of a tokenizer and strings. Source: facebookresearch/codellama `llama/generation.py`.
+The parts of an infilling prompt are encoded separately and joined by id, never as one text. Pure
+functions of a tokenizer and strings; chats are `chat.py`'s. Source: facebookresearch/codellama
+`llama/generation.py`.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ HEALING_DEPTH = 4
 TRIM_STEP = 256
 # No piece of a Llama vocabulary is longer (in characters), so text beyond can be left unencoded.
 LONGEST_PIECE = 16
+# Marks the hole in a text, as lmdeploy's users write it.
+FILL = "<FILL>"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,11 @@ class HealedPrompt:
 
 
 def completion_prompt(tokenizer: Tokenizer, text: str, limit: int) -> Prompt:
-    """BOS and `text`, at most `limit` ids; a longer text loses its beginning."""
+    """BOS and `text`, at most `limit` ids; a longer text loses its beginning.
+
+    The Python specialists are asked in the same way: the prompt verbatim. Raises InvalidRequest if
+    `limit` leaves no room. Source: Meta's `text_completion`.
+    """
     _check_room(limit - 1)
     near = text[-limit * LONGEST_PIECE :]
     ids, cut = _keep_end(tokenizer.encode(near), limit - 1)
@@ -54,7 +61,9 @@ def infilling_prompt(
     """The prompt that asks for what stands between `prefix` and `suffix`, at most `limit` ids.
 
     Too long a prompt keeps the text next to the cursor: the suffix may take a quarter of the room
-    and what the prefix leaves. Raises Unsupported if the vocabulary has no infilling pieces.
+    and what the prefix leaves. Raises Unsupported if the vocabulary has no infilling pieces, and
+    InvalidRequest if `limit` leaves no room. Source: Meta's `infilling_prompt_tokens`; an empty
+    part stays an infilling prompt, as there.
     """
     infill = tokenizer.infill
     if infill is None:
@@ -74,6 +83,20 @@ def infilling_prompt(
         return Prompt(ids, healable=0, dropped=dropped)
     ids = [tokenizer.bos, infill.prefix, infill.suffix, *after, infill.middle, *before]
     return Prompt(ids, healable=len(before), dropped=dropped)
+
+
+def split_fill(text: str) -> tuple[str, str]:
+    """What stands before and after the one `<FILL>` in `text`; InvalidRequest if there is not one.
+
+    >>> split_fill("def f():\\n    <FILL>\\n    return x")
+    ('def f():\\n    ', '\\n    return x')
+    """
+    before, *after = text.split(FILL)
+    if not after:
+        raise InvalidRequest(f"infilling: the prompt has no {FILL} to mark where text is missing")
+    if len(after) > 1:
+        raise InvalidRequest(f"infilling: the prompt has {len(after)} {FILL} marks, not one")
+    return before, after[0]
 
 
 def _check_room(room: int) -> None:

@@ -1,4 +1,4 @@
-"""Code Llama's SentencePiece tokenizer: text to ids by Meta's rules, ids to bytes without loss.
+"""Code Llama's tokenizer: text to ids by Meta's rules, ids to bytes without loss.
 
 File text never becomes a control token: text is encoded as if the control pieces were absent. What
 a prompt is made of is `prompt.py`'s business. Source: facebookresearch/codellama
@@ -9,12 +9,12 @@ import bisect
 import codecs
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
-import sentencepiece
-
 from .errors import BrokenCheckpoint
-from .sp_model import without_pieces_from
+from .tokenizer_json import read_tokenizer_json
+from .vocabulary import read_sentencepiece
 
 # A piece that never merges to its right, so that what follows it is encoded without a dummy space.
 ANCHOR = "☺"
@@ -23,6 +23,8 @@ MERGE_STEPS = ("▁<SU", "▁<SUF", "▁<PRE", "▁<M", "▁<MID", "▁<E", "▁
 CONTROLS = ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>")
 TAIL = tuple("▁<EOT>" + "<EOT>" * n for n in range(1, 6))
 INFILL_PIECES = MERGE_STEPS + CONTROLS + TAIL
+# Ends a message in 70B-Instruct's chats; it took the place of the last of those 16.
+STEP = "<step>"
 
 
 @dataclass(frozen=True)
@@ -36,49 +38,76 @@ class InfillIds:
 
 
 class Tokenizer:
-    """One `tokenizer.model`. Thread-safe: all state is read-only after construction."""
+    """One vocabulary. Thread-safe: all state is read-only after construction.
+
+    `infill` and `step` are None if the vocabulary lacks those pieces. Ids from `first_control` on
+    (`size`, if there are none) never come out of text and stand for none.
+    """
 
     def __init__(self, path: Path):
-        """Raises BrokenCheckpoint if `path` is missing or is no SentencePiece model."""
-        try:
-            proto = path.read_bytes()
-            self._full = sentencepiece.SentencePieceProcessor(model_proto=proto)
-            self.infill = self._find_infill()
-            # Encode with the control pieces cut off: they are the last ids, so nothing else moves.
-            text_proto = (
-                proto if self.infill is None else without_pieces_from(proto, self.infill.prefix)
-            )
-            self._text = sentencepiece.SentencePieceProcessor(model_proto=text_proto)
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise BrokenCheckpoint(f"{path}: no usable SentencePiece model ({error})") from error
-        self._anchor_len = len(self._text.encode(ANCHOR))
+        """`path`: a `tokenizer.model`, or a `tokenizer.json` converted from one.
+
+        Raises BrokenCheckpoint if it is missing or anything else.
+        """
+        read = read_tokenizer_json if path.suffix == ".json" else read_sentencepiece
+        self._vocabulary = read(path)
+        ids = {piece: i for i, piece in enumerate(self._vocabulary.pieces)}
+        controls = [ids[piece] for piece in CONTROLS if piece in ids]
+        self.infill = InfillIds(*controls) if len(controls) == len(CONTROLS) else None
+        step = ids.get(STEP, -1)
+        self.step = step if step >= self.size - len(INFILL_PIECES) else None
+        # They are the last ids, so nothing else moves when text is encoded without them.
+        found = (controls if self.infill else []) + ([] if self.step is None else [self.step])
+        self.first_control = min(found, default=self.size)
+        self._encode = self._vocabulary.encoder(self.first_control)
+        self._anchor_len = len(self._encode(ANCHOR))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Tokenizer":
+        """The tokenizer of a checkpoint's directory: SentencePiece's own file before a converted.
+
+        Raises BrokenCheckpoint if there is neither, or if the one there is unusable.
+        """
+        for name in ("tokenizer.model", "tokenizer.json"):
+            if (folder / name).is_file():
+                return cls(folder / name)
+        raise BrokenCheckpoint(f"{folder}: no tokenizer.model or tokenizer.json")
 
     @property
     def size(self) -> int:
         """Number of ids."""
-        return self._full.get_piece_size()
+        return len(self._vocabulary.pieces)
 
     @property
     def bos(self) -> int:
-        return self._full.bos_id()
+        return self._vocabulary.bos
 
     @property
     def eos(self) -> int:
-        return self._full.eos_id()
+        return self._vocabulary.eos
 
-    def _find_infill(self) -> InfillIds | None:
-        ids = [self._full.piece_to_id(piece) for piece in CONTROLS]
-        if any(self._full.id_to_piece(i) != p for i, p in zip(ids, CONTROLS, strict=True)):
-            return None
-        return InfillIds(*ids)
+    @cached_property
+    def stop_ids(self) -> dict[int, str]:
+        """Ids that end any text, each with the name of its reason.
+
+        EOS, `▁<EOT>` after an infilling, `<step>` in a chat with 70B-Instruct (Meta's
+        `generate(stop_token=…)`); no other control id can be shown, so each of them ends it too.
+        """
+        stops = dict.fromkeys(range(self.first_control, self.size), "control")
+        stops[self.eos] = "eos"
+        if self.infill is not None:
+            stops[self.infill.eot] = "eot"
+        if self.step is not None:
+            stops[self.step] = "step"
+        return stops
 
     def encode(self, text: str) -> list[int]:
-        """Ids of `text` with SentencePiece's dummy leading space; `""` gives `[]`."""
-        return self._text.encode(_clean(text))
+        """Ids of `text` with SentencePiece's dummy leading space and without BOS; `""`: `[]`."""
+        return self._encode(_clean(text))
 
     def encode_infilling(self, text: str) -> list[int]:
         """Ids of `text` without the dummy leading space (Meta's `encode_infilling`)."""
-        return self._text.encode(ANCHOR + _clean(text))[self._anchor_len :]
+        return self._encode(ANCHOR + _clean(text))[self._anchor_len :]
 
     @cached_property
     def piece_bytes(self) -> list[bytes]:
@@ -86,23 +115,30 @@ class Tokenizer:
         return [self._bytes_of(i) for i in range(self.size)]
 
     def _bytes_of(self, token: int) -> bytes:
-        sp = self._full
-        if sp.is_control(token) or sp.is_unknown(token):
+        vocabulary = self._vocabulary
+        if token in vocabulary.silent or token >= self.first_control:
             return b""
-        if self.infill and token >= self.infill.prefix:
-            return b""
-        piece = sp.id_to_piece(token)
-        if sp.is_byte(token):
-            return bytes([int(piece[3:5], 16)])
-        return piece.replace("▁", " ").encode()
+        if (byte := vocabulary.byte_of.get(token)) is not None:
+            return bytes([byte])
+        return vocabulary.pieces[token].replace("▁", " ").encode()
 
     def is_byte(self, token: int) -> bool:
         """Whether `token` is a byte piece: those never merge with what follows."""
-        return self._full.is_byte(token)
+        return token in self._vocabulary.byte_of
 
     def to_bytes(self, ids: list[int]) -> bytes:
         """The bytes of `ids`, the dummy leading space included."""
         return b"".join(self.piece_bytes[i] for i in ids)
+
+    def render(self, ids: list[int]) -> str:
+        """`ids` for a reader: text as it is, dummy spaces too, and control ids by their pieces."""
+        text = ""
+        for shown, run in groupby(ids, key=lambda i: bool(self.piece_bytes[i])):
+            if shown:
+                text += self.to_bytes(list(run)).decode(errors="replace")
+            else:
+                text += "".join(self._vocabulary.pieces[i] for i in run)
+        return text
 
     @cached_property
     def _by_bytes(self) -> tuple[list[bytes], list[int]]:

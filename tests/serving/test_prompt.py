@@ -3,28 +3,82 @@
 from typing import cast
 
 import pytest
-from cl_engine.errors import InvalidRequest
-from cl_engine.prompt import Prompt, completion_prompt, heal, infilling_prompt
+from cl_engine.errors import InvalidRequest, Unsupported
+from cl_engine.prompt import Prompt, completion_prompt, heal, infilling_prompt, split_fill
 from cl_engine.tokenizer import InfillIds, Tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.checkpoints import TOKENIZER
+from tests.vocabularies import CODE, EMBEDDED, PLAIN, SIZES, TEXT, TEXTS, UNTIMED, meta, tokenizer
 
 TOK = Tokenizer(TOKENIZER)
 INFILL = cast(InfillIds, TOK.infill)
-CODE = st.text(st.sampled_from(list("abxyz_ \n\t().:=12'é😀")), max_size=60)
+SOURCE = st.text(st.sampled_from(list("abxyz_ \n\t().:=12'é😀")), max_size=60)
 
 
-@given(CODE, CODE)
-def test_infilling_is_metas_sequence(prefix: str, suffix: str) -> None:
-    before, after = TOK.encode(prefix), TOK.encode_infilling(suffix)
-    psm = infilling_prompt(TOK, prefix, suffix, 4096, "psm")
-    spm = infilling_prompt(TOK, prefix, suffix, 4096, "spm")
-    assert psm.ids == [1, INFILL.prefix, *before, INFILL.suffix, *after, INFILL.middle]
-    assert spm.ids == [1, INFILL.prefix, INFILL.suffix, *after, INFILL.middle, *before]
-    assert (psm.healable, spm.healable) == (0, len(before))
-    assert psm.dropped == spm.dropped == 0
+def assert_metas(size: int, prefix: str, suffix: str) -> None:
+    """Meta's `infilling_prompt_tokens`, written down anew on raw SentencePiece."""
+    own, rules = tokenizer(size), meta(size)
+    pre, suf, mid = (size - 9, size - 8, size - 7)
+    before, after = rules.encode(prefix), rules.encode_infilling(suffix)
+    psm = infilling_prompt(own, prefix, suffix, 4096, "psm")
+    spm = infilling_prompt(own, prefix, suffix, 4096, "spm")
+    assert psm == Prompt([1, pre, *before, suf, *after, mid], healable=0)
+    assert spm == Prompt([1, pre, suf, *after, mid, *before], healable=len(before))
+
+
+@pytest.mark.parametrize("size", [EMBEDDED, CODE])
+def test_infilling_is_metas_sequence(size: int) -> None:
+    for text, other in zip(TEXTS, reversed(TEXTS), strict=True):
+        assert_metas(size, text, other)
+        assert_metas(size, text, text)
+        assert_metas(size, text, "")
+        assert_metas(size, "", text)
+
+
+@pytest.mark.parametrize("size", [EMBEDDED, CODE])
+@UNTIMED
+@given(prefix=TEXT, suffix=TEXT)
+def test_infilling_is_metas_sequence_on_any_text(size: int, prefix: str, suffix: str) -> None:
+    assert_metas(size, prefix, suffix)
+
+
+def test_control_ids_of_code_llama() -> None:
+    ids = infilling_prompt(tokenizer(CODE), "", "", 4096, "psm").ids
+    assert ids == [1, 32007, 32008, 32009]  # an empty part stays an infilling prompt
+
+
+def test_a_vocabulary_without_the_pieces_cannot_infill() -> None:
+    with pytest.raises(Unsupported, match="cannot infill"):
+        infilling_prompt(tokenizer(PLAIN), "x", "y", 4096)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@UNTIMED
+@given(text=TEXT)
+def test_completion_is_the_prompt_verbatim(size: int, text: str) -> None:
+    ids = meta(size).encode(text)
+    assert completion_prompt(tokenizer(size), text, 4096) == Prompt([1, *ids], healable=len(ids))
+
+
+def test_an_emoji_cut_at_the_cursor_is_two_replacement_characters() -> None:
+    ids = infilling_prompt(TOK, "a\ud83d", "\ude00b", 4096, "psm").ids
+    assert TOK.render(ids) == "<s>▁<PRE> a\ufffd▁<SUF>\ufffdb▁<MID>"
+
+
+@given(TEXT, TEXT)
+def test_fill_splits_where_it_stands(prefix: str, suffix: str) -> None:
+    prefix, suffix = prefix.replace("<FILL>", ""), suffix.replace("<FILL>", "")
+    if "<FILL>" not in prefix + suffix:
+        assert split_fill(f"{prefix}<FILL>{suffix}") == (prefix, suffix)
+
+
+def test_fill_must_be_there_once() -> None:
+    with pytest.raises(InvalidRequest, match="no <FILL>"):
+        split_fill("def f(): <fill>")
+    with pytest.raises(InvalidRequest, match="2 <FILL> marks"):
+        split_fill("<FILL>\n<FILL>")
 
 
 def test_parts_do_not_merge_over_their_border() -> None:
@@ -59,7 +113,7 @@ def test_no_room_is_refused() -> None:
         completion_prompt(TOK, "x = 1", 1)
 
 
-@given(CODE, st.integers(0, 8))
+@given(SOURCE, st.integers(0, 8))
 def test_healing_takes_off_whole_tokens_and_loses_nothing(text: str, depth: int) -> None:
     prompt = completion_prompt(TOK, text, 4096)
     healed = heal(TOK, prompt, depth)
@@ -88,7 +142,7 @@ def test_depth_bounds_healing() -> None:
     assert len(heal(TOK, Prompt([1, *ids], len(ids)), depth=2).draft) == 2
 
 
-@given(CODE)
+@given(SOURCE)
 def test_the_middle_that_was_trained_is_reachable(text: str) -> None:
     """Whatever comes next, some tokenisation of the whole text begins with the healed prompt."""
     for cut in range(len(text) + 1):
