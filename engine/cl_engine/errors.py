@@ -57,3 +57,26 @@ class AddressInUse(EngineError):
 
 class CannotServe(EngineError):
     """The address cannot be bound or the directory cannot be written."""
+
+
+class CannotPull(EngineError):
+    """The hub did not give the model's files; what has come stays, and the next pull goes on."""
+
+    status = 502
+    kind = "hub_error"
+
+
+class HubUnreachable(CannotPull):
+    """No connection to the hub, or offline mode."""
+
+
+class GatedModel(CannotPull):
+    """The owner wants a licence accepted and a token that shows it."""
+
+    status = 403
+
+
+class DiskFull(CannotPull):
+    """There is no room for the model's files."""
+
+    status = 507
