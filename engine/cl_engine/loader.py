@@ -1,23 +1,28 @@
-"""From a name or a directory to a model in memory: Hugging Face files, float or int8.
+"""From a name or a directory to a model in memory, laid out on the device that computes with it.
 
-Nothing is unpickled and nothing is fetched. Every fault of a checkpoint gets its own message.
+Nothing is fetched. Memory is laid out first and then filled tensor by tensor, so that loading takes
+no more than the model and one tensor. Every fault of a checkpoint gets its own message.
 """
 
-import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from .config import LlamaConfig, read_config
-from .errors import BrokenCheckpoint, UnknownModel
+from .catalogue import Identity
+from .checkpoint import Checkpoint
+from .config import LlamaConfig
+from .errors import BrokenCheckpoint, EngineError
+from .facts import Facts, read_facts
 from .models.llama import Layer, Llama, Weights
-from .ops import Matrix, stack
+from .ops import Matrix
 from .tokenizer import Tokenizer
 
-EMBEDDED = "embedded"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -25,110 +30,161 @@ class LoadedModel:
     name: str
     llama: Llama
     tokenizer: Tokenizer
+    identity: Identity
 
 
-def find_model(name: str) -> Path:
-    """The directory of a checkpoint. Raises UnknownModel, which says what would be accepted."""
-    folder = Path(__file__).parent / "embedded" if name == EMBEDDED else Path(name).expanduser()
-    if not (folder / "config.json").is_file():
-        where = (
-            f"{folder} is not a directory with a config.json" if folder.is_dir() else "not found"
-        )
-        raise UnknownModel(
-            f"no model {name!r} ({where}): give '{EMBEDDED}' or the directory of a checkpoint"
-        )
-    return folder
-
-
-def canonical_name(name: str) -> str:
-    """The one name of a model, however its directory is spelled."""
-    return name if name == EMBEDDED else str(Path(name).expanduser().resolve())
-
-
-def load_model(name: str) -> LoadedModel:
-    """Raises UnknownModel or BrokenCheckpoint."""
-    folder = find_model(name)
-    config = read_config(folder)
-    tokenizer = Tokenizer(folder / "tokenizer.model")
-    if tokenizer.size != config.vocab:
+def open_weights(facts: Facts) -> Checkpoint:
+    """A model's tensors, no values read yet. Raises BrokenCheckpoint if they do not fit it."""
+    folder, config, tokenizer = facts.folder, facts.config, facts.tokenizer
+    checkpoint = Checkpoint.open(folder, config)
+    rows = math.prod(checkpoint.shape("model.embed_tokens.weight")[:1])
+    if tokenizer.size != rows:
         raise BrokenCheckpoint(
-            f"{folder}: the tokenizer has {tokenizer.size} pieces, the model {config.vocab} rows"
+            f"{folder}: the tokenizer has {tokenizer.size} pieces, the embedding {rows} rows. Of"
+            " Code Llama's tokenizers the one with 32016 pieces belongs to 7B and 13B, base and"
+            " Instruct, and to 70B; the one with 32000 to 34B and to 7B- and 13B-Python"
         )
-    tensors = dict(read_tensors(folder))
-    return LoadedModel(name, Llama(config, _weights(config, tensors, folder)), tokenizer)
+    if config.vocab != rows:
+        raise BrokenCheckpoint(
+            f"{folder}: vocab_size is {config.vocab}, the embedding has {rows} rows"
+        )
+    return checkpoint
 
 
-def read_tensors(folder: Path) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of the checkpoint, by Hugging Face's name."""
-    index = folder / "model.safetensors.index.json"
+def load_model(
+    name: str,
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Load what `hub.find_model` finds on this disk under `name`, at `revision` if it is a hub id.
+
+    `device` is a torch device; auto: CUDA if there is one, else the CPU. `dtype` is the type of the
+    matrices and of the KV cache, "float32" or "bfloat16"; auto: bfloat16 on CUDA and float32 on the
+    CPU, where int8 matrices stay int8. bfloat16 halves the memory on a CPU too. `progress` is told
+    the bytes of the model that are in place and their total, after each tensor.
+
+    Raises UnknownModel, BrokenCheckpoint, or EngineError if there is no such device or too little
+    memory on it.
+    """
+    facts = read_facts(name, revision=revision)
+    config, checkpoint = facts.config, open_weights(facts)
+    place = _device(device)
+    if dtype not in (*DTYPES, "auto"):
+        raise EngineError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
+    chosen = DTYPES.get(dtype, torch.bfloat16 if place.type == "cuda" else torch.float32)
+    if config.int8 and dtype == "auto" and place.type == "cpu":
+        chosen = torch.int8
+    _check_memory(name, config, place, chosen)
     try:
-        if index.is_file():
-            files = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        else:
-            files = ["model.safetensors"]
-        for name in files:
-            with safe_open(folder / name, framework="pt") as shard:
-                for key in shard.keys():  # noqa: SIM118
-                    yield key, shard.get_tensor(key)
-    except FileNotFoundError as error:
-        raise BrokenCheckpoint(f"{folder}: missing file {error.filename or error}") from error
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
-        raise BrokenCheckpoint(f"{folder}: unreadable weights ({error})") from error
+        layout = _Layout(config, place, chosen)
+    except RuntimeError as error:  # torch's, of both devices
+        raise EngineError(_too_large(name, config, place, chosen)) from error
+    _fill(checkpoint, layout.destinations, progress)
+    llama = Llama(config, layout.weights)
+    return LoadedModel(name, llama, facts.tokenizer, facts.identity)
 
 
-def _weights(config: LlamaConfig, tensors: dict[str, torch.Tensor], folder: Path) -> Weights:
-    def take(name: str, *shape: int) -> torch.Tensor:
-        if name not in tensors:
-            raise BrokenCheckpoint(f"{folder}: tensor {name} is missing")
-        tensor = tensors[name]
-        if tuple(tensor.shape) != shape:
-            raise BrokenCheckpoint(f"{folder}: {name} is {list(tensor.shape)}, not {list(shape)}")
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise BrokenCheckpoint(f"{folder}: {name} holds NaN or infinite values")
-        return tensor
+class _Layout:
+    """A model's weights, not yet filled; `destinations` says which tensor goes where."""
 
-    def matrix(name: str, rows: int, columns: int) -> Matrix:
-        weight = take(name + ".weight", rows, columns)
-        if not config.int8:
-            return Matrix(weight.float())
-        if weight.dtype != torch.int8:
-            raise BrokenCheckpoint(f"{folder}: {name} is {weight.dtype}, config.json says int8")
-        # A copy: the int8 product reads aligned memory only, and a mapped file promises none.
-        weight = weight.clone()
-        return Matrix(weight, take(name + ".weight_scale", rows, 1).view(-1).bfloat16())
+    def __init__(self, config: LlamaConfig, device: torch.device, dtype: torch.dtype):
+        self._shapes = config.tensor_shapes()
+        self._device, self._dtype = device, dtype
+        self.destinations: dict[str, torch.Tensor] = {}
+        embedding = self._matrix("model.embed_tokens")
+        self.weights = Weights(
+            embedding=embedding,
+            layers=[self._layer(f"model.layers.{i}.") for i in range(config.layers)],
+            norm=self._norm("model.norm"),
+            head=embedding if config.tied else self._matrix("lm_head"),
+        )
 
-    def norm(name: str) -> torch.Tensor:
-        return take(name + ".weight", config.dim).float()
-
-    c = config
-    q_rows, kv_rows = c.heads * c.head_dim, c.kv_heads * c.head_dim
-
-    def layer(prefix: str) -> Layer:
+    def _layer(self, prefix: str) -> Layer:
         attention, mlp = prefix + "self_attn.", prefix + "mlp."
         return Layer(
-            attention_norm=norm(prefix + "input_layernorm"),
-            qkv=stack(
-                [
-                    matrix(attention + "q_proj", q_rows, c.dim),
-                    matrix(attention + "k_proj", kv_rows, c.dim),
-                    matrix(attention + "v_proj", kv_rows, c.dim),
-                ]
-            ),
-            out=matrix(attention + "o_proj", c.dim, q_rows),
-            ffn_norm=norm(prefix + "post_attention_layernorm"),
-            gate_up=stack(
-                [
-                    matrix(mlp + "gate_proj", c.ffn, c.dim),
-                    matrix(mlp + "up_proj", c.ffn, c.dim),
-                ]
-            ),
-            down=matrix(mlp + "down_proj", c.dim, c.ffn),
+            attention_norm=self._norm(prefix + "input_layernorm"),
+            qkv=self._matrix(*(f"{attention}{part}_proj" for part in "qkv")),
+            out=self._matrix(attention + "o_proj"),
+            ffn_norm=self._norm(prefix + "post_attention_layernorm"),
+            gate_up=self._matrix(mlp + "gate_proj", mlp + "up_proj"),
+            down=self._matrix(mlp + "down_proj"),
         )
 
-    embedding = matrix("model.embed_tokens", c.vocab, c.dim)
-    return Weights(
-        embedding=embedding,
-        layers=[layer(f"model.layers.{i}.") for i in range(c.layers)],
-        norm=norm("model.norm"),
-        head=embedding if c.tied else matrix("lm_head", c.vocab, c.dim),
-    )
+    def _norm(self, name: str) -> torch.Tensor:
+        return self._place([name + ".weight"], self._shapes[name + ".weight"], torch.float32)
+
+    def _matrix(self, *names: str) -> Matrix:
+        """One matrix that computes several on the same input in one product."""
+        weights = [name + ".weight" for name in names]
+        rows, columns = sum(self._shapes[w][0] for w in weights), self._shapes[weights[0]][1]
+        weight = self._place(weights, (rows, columns), self._dtype)
+        if self._dtype != torch.int8:
+            return Matrix(weight)
+        scale = self._place([w + "_scale" for w in weights], (rows, 1), torch.bfloat16)
+        return Matrix(weight, scale.view(-1))
+
+    def _place(self, names: list[str], shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        whole = torch.empty(shape, dtype=dtype, device=self._device)
+        rows = [self._shapes[name.removesuffix("_scale")][0] for name in names]
+        self.destinations |= zip(names, whole.split(rows), strict=True)
+        return whole
+
+
+def _fill(
+    checkpoint: Checkpoint, destinations: dict[str, torch.Tensor], progress: Progress | None
+) -> None:
+    total, done = sum(tensor.nbytes for tensor in destinations.values()), 0
+    for name in checkpoint.in_order(destinations):
+        checkpoint.read_into(name, destinations[name])
+        done += destinations[name].nbytes
+        if progress:
+            progress(done, total)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise EngineError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise EngineError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _check_memory(name: str, config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> None:
+    """On a CPU an allocation that is too large succeeds, and its first use ends the process."""
+    free = free_memory(device)
+    if free is not None and free < _bytes(config, dtype):
+        raise EngineError(f"{_too_large(name, config, device, dtype)}; {_gib(free)} are free")
+
+
+def _too_large(name: str, config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> str:
+    kind = str(dtype).removeprefix("torch.")
+    return f"{name} needs {_gib(_bytes(config, dtype))} of memory on {device} as {kind}"
+
+
+def _bytes(config: LlamaConfig, dtype: torch.dtype) -> int:
+    return dtype.itemsize * sum(map(math.prod, config.tensor_shapes().values()))
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be taken on `device`, page cache and swap included; None: unknown."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":") for line in lines)
+    return sum(int(fields[key].split()[0]) for key in ("MemAvailable", "SwapFree")) * 1024

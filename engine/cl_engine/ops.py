@@ -1,8 +1,8 @@
 """The one seam between the model and the machine: what a layer is made of, here in plain torch.
 
-Activations are float32 except inside an int8 product, which takes bfloat16. Every product gives
-the same bits for a row whatever the other rows are, so that a reused KV cache decodes as a fresh
-one does.
+Between the products activations are float32: residual stream, norms, rotary tables and what a
+product returns. Inside they have the weight's type, or bfloat16 for int8, whose product gives a row
+the same bits whatever the other rows are, so that a reused KV cache decodes as a fresh one does.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 @dataclass(frozen=True)
 class Matrix:
-    """A weight [out, in]: float32, or int8 with a bfloat16 `scale` [out] per row."""
+    """A weight [out, in]: float32, bfloat16, or int8 with a bfloat16 `scale` [out] per row."""
 
     weight: torch.Tensor
     scale: torch.Tensor | None = None
@@ -24,17 +24,10 @@ class Matrix:
         return picked if self.scale is None else picked * self.scale[ids, None].float()
 
 
-def stack(matrices: list[Matrix]) -> Matrix:
-    """One matrix that computes several on the same input in one product."""
-    weight = torch.cat([m.weight for m in matrices])
-    scales = [m.scale for m in matrices if m.scale is not None]
-    return Matrix(weight, torch.cat(scales) if scales else None)
-
-
 def linear(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    """[n, in] -> [n, out]."""
+    """[n, in] -> [n, out], float32."""
     if matrix.scale is None:
-        return F.linear(x, matrix.weight)
+        return F.linear(x.to(matrix.weight.dtype), matrix.weight).float()
     product = torch.ops.aten._weight_int8pack_mm(x.bfloat16(), matrix.weight, matrix.scale)
     return product.float()
 
@@ -52,8 +45,8 @@ def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
 def rope_table(context: int, head_dim: int, theta: float) -> tuple[torch.Tensor, torch.Tensor]:
     """cos and sin [context, 1, head_dim], float32: bf16 tables cost accuracy."""
     inverse = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float64) / head_dim)
-    angles = torch.outer(torch.arange(context, dtype=torch.float64), inverse).repeat(1, 2)
-    return angles.cos().float()[:, None], angles.sin().float()[:, None]
+    angles = torch.outer(torch.arange(context, dtype=torch.float64), inverse)
+    return angles.cos().float().repeat(1, 2)[:, None], angles.sin().float().repeat(1, 2)[:, None]
 
 
 def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
@@ -68,15 +61,17 @@ def attention(
     """Causal attention of new tokens over a KV cache that already holds them.
 
     q: [n, heads, head_dim] at positions start..start+n-1; keys, values: [kv_heads, start+n,
-    head_dim]. The query heads of a group become rows of one product, so keys and values are never
-    repeated.
+    head_dim], whose type the result [n, heads·head_dim] has. The query heads of a group become rows
+    of one product, so keys and values are never repeated.
     """
     n, heads, head_dim = q.shape
     kv_heads, total, _ = keys.shape
-    rows = q.view(n, kv_heads, -1, head_dim).permute(1, 2, 0, 3).reshape(kv_heads, -1, head_dim)
+    q = q.to(keys.dtype).view(n, kv_heads, -1, head_dim)
+    rows = q.permute(1, 2, 0, 3).reshape(kv_heads, -1, head_dim)
     mask = None
     if n > 1:
-        visible = torch.arange(total)[None] <= torch.arange(start, total)[:, None]  # [n, total]
+        positions = torch.arange(total, device=q.device)
+        visible = positions[None] <= positions[start:, None]  # [n, total]
         mask = visible.repeat(heads // kv_heads, 1)
     out = F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=mask)[0]
     return out.view(kv_heads, -1, n, head_dim).permute(2, 0, 1, 3).reshape(n, heads * head_dim)

@@ -1,19 +1,16 @@
-"""The model against transformers, and reuse against a cold start."""
+"""The model against transformers, in every layout and type; reuse against a cold start."""
 
-import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from cl_engine import ops
-from cl_engine.errors import BrokenCheckpoint, UnknownModel
-from cl_engine.export import export
 from cl_engine.loader import load_model
-from cl_engine.models.llama import KVCache, Llama
-from safetensors.torch import load_file, save_file
+from cl_engine.models.llama import Llama
 
-from tests.checkpoints import make_checkpoint
+from tests.checkpoints import Layout, make_checkpoint
 
 
 def reference(folder: Path) -> Any:
@@ -24,8 +21,16 @@ def reference(folder: Path) -> Any:
     return model
 
 
+def load(model: Path | str, dtype: str = "auto") -> Llama:
+    return load_model(str(model), device="cpu", dtype=dtype).llama
+
+
+def random_ids(count: int, seed: int, vocab: int = 8000) -> list[int]:
+    return torch.randint(3, vocab, (count,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
 def greedy(llama: Llama, ids: list[int], steps: int, chunk: int = 10_000) -> list[int]:
-    kv, logits = KVCache(llama.config), torch.zeros(0)
+    kv, logits = llama.new_cache(), torch.zeros(0)
     for start in range(0, len(ids), chunk):
         part = ids[start : start + chunk]
         logits = llama.forward(part, start, kv, 1)
@@ -36,20 +41,49 @@ def greedy(llama: Llama, ids: list[int], steps: int, chunk: int = 10_000) -> lis
     return out
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize(
-    ("heads", "kv_heads", "tied"), [(4, 4, False), (4, 2, True), (8, 1, False)]
-)
-def test_logits_and_greedy_text_equal_transformers(
-    tmp_path: Path, seed: int, heads: int, kv_heads: int, tied: bool
-) -> None:
-    folder = make_checkpoint(tmp_path, seed=seed, heads=heads, kv_heads=kv_heads, tied=tied)
-    theirs, ours = reference(folder), load_model(str(folder)).llama
-    ids = torch.randint(3, 8000, (70,), generator=torch.Generator().manual_seed(seed)).tolist()
+@dataclass(frozen=True)
+class Kind:
+    layout: Layout
+    files: int
+    vocab: int
+    heads: int
+    kv_heads: int
+    tied: bool = False
+    nested_theta: bool = False
+
+
+KINDS = [
+    Kind("safetensors", 1, 32016, 4, 4),
+    Kind("safetensors", 1, 32000, 8, 1, tied=True, nested_theta=True),
+    Kind("safetensors", 3, 32016, 4, 2, tied=True),
+    Kind("safetensors", 2, 8192, 4, 4, nested_theta=True),
+    Kind("bin", 1, 32016, 4, 2, nested_theta=True),
+    Kind("bin", 3, 32000, 8, 8),
+    Kind("bin", 2, 32016, 4, 4, tied=True),
+    Kind("old", 1, 8192, 4, 2),
+    Kind("old", 2, 32000, 4, 4, tied=True),
+    Kind("meta", 1, 32016, 4, 4),
+    Kind("meta", 1, 32000, 4, 2),
+    Kind("meta", 2, 32016, 4, 4),
+    Kind("meta", 2, 8192, 8, 2),
+    Kind("meta", 4, 32000, 8, 4),
+    Kind("meta", 8, 32016, 8, 8),
+    Kind("meta", 8, 32000, 16, 8),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_logits_and_greedy_text_equal_transformers(tmp_path: Path, kind: Kind) -> None:
+    settings, seed = asdict(kind), KINDS.index(kind)
+    ours = load(make_checkpoint(tmp_path / "ours", seed=seed, **settings))
+    plain = settings | {"layout": "safetensors", "files": 1}
+    theirs = reference(make_checkpoint(tmp_path / "theirs", seed=seed, **plain))
+    ids = random_ids(70, seed, kind.vocab)
     with torch.inference_mode():
         expected = theirs(torch.tensor([ids])).logits[0]
-    got = ours.forward(ids, 0, KVCache(ours.config), len(ids))
-    assert (got - expected).abs().max() < 1e-3 * expected.abs().max()
+    got = ours.forward(ids, 0, ours.new_cache(), len(ids))
+    assert 1 < expected.std() < 10
+    assert (got - expected).abs().max() < 1e-4
     made = theirs.generate(
         torch.tensor([ids]), max_new_tokens=64, do_sample=False, eos_token_id=None, pad_token_id=0
     )
@@ -58,13 +92,12 @@ def test_logits_and_greedy_text_equal_transformers(
 
 @pytest.mark.parametrize("chunk", [1, 3, 16])
 def test_prefill_in_chunks_gives_the_same_text(tiny: Path, chunk: int) -> None:
-    llama = load_model(str(tiny)).llama
-    ids = torch.randint(3, 8000, (50,), generator=torch.Generator().manual_seed(5)).tolist()
+    llama, ids = load(tiny), random_ids(50, 5)
     assert greedy(llama, ids, 24, chunk) == greedy(llama, ids, 24)
 
 
 def test_an_int8_product_gives_a_row_the_same_bits_whatever_the_other_rows() -> None:
-    matrix = load_model("embedded").llama.weights.layers[0].gate_up
+    matrix = load("embedded").weights.layers[0].gate_up
     x = torch.randn(70, matrix.weight.shape[1], generator=torch.Generator().manual_seed(3))
     together = ops.linear(x, matrix)
     for n in range(1, len(x) + 1):
@@ -73,87 +106,57 @@ def test_an_int8_product_gives_a_row_the_same_bits_whatever_the_other_rows() -> 
 
 
 def test_the_embedded_model_in_parts_is_the_whole() -> None:
-    llama = load_model("embedded").llama
+    llama = load("embedded")
     ids = list(range(400, 460))
-    together = llama.forward(ids, 0, KVCache(llama.config), len(ids))
-    kv = KVCache(llama.config)
+    together = llama.forward(ids, 0, llama.new_cache(), len(ids))
+    kv = llama.new_cache()
     first = llama.forward(ids[:7], 0, kv, 7)
     rest = llama.forward(ids[7:], 7, kv, len(ids) - 7)
     apart = torch.cat([first, rest])
-    assert (together - apart).abs().max() < 0.05 * together.std()
-    assert (together.argmax(-1) == apart.argmax(-1)).all()
+    assert (together - apart).abs().max() < 0.1 * together.std()
+    first, second = together.topk(2).values.unbind(-1)
+    clear = first - second > 0.5  # nearer ones may change places: logits are bfloat16
+    assert clear.sum() > 30
+    assert (together.argmax(-1) == apart.argmax(-1))[clear].all()
 
 
-def test_the_exported_model_is_read_by_transformers(tmp_path: Path) -> None:
-    folder = export("embedded", tmp_path / "out")
-    theirs, ours = reference(folder), load_model("embedded").llama
-    plain = load_model(str(folder)).llama
-    ids = list(range(300, 380))
-    with torch.inference_mode():
-        expected = theirs(torch.tensor([ids])).logits[0]
-    exact = plain.forward(ids, 0, KVCache(plain.config), len(ids))
-    assert (exact - expected).norm() < 1e-4 * expected.norm()
-    shipped = ours.forward(ids, 0, KVCache(ours.config), len(ids))
-    assert (shipped - expected).norm() < 0.05 * expected.norm()  # bf16 activations
-
-
-def test_the_exported_tokenizer_encodes_as_ours(tmp_path: Path) -> None:
-    from transformers import AutoTokenizer
-
-    folder = export("embedded", tmp_path / "out")
-    theirs, ours = AutoTokenizer.from_pretrained(folder), load_model("embedded").tokenizer
-    for text in ("def f(x):\n    return x", "\n    return", "a  b\t<E> é😀", "x" * 30):
-        assert theirs(text)["input_ids"] == [ours.bos, *ours.encode(text)]
-
-
-def broken(folder: Path, **changes: object) -> Path:
-    config = json.loads((folder / "config.json").read_text())
-    for key, value in changes.items():
-        config.pop(key)
-        if value is not None:
-            config[key] = value
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rope_theta": None}, "no rope_theta"),
-        ({"model_type": "gpt2"}, "not 'llama'"),
-        ({"hidden_size": "64"}, "hidden_size is '64'"),
-        ({"num_key_value_heads": 3}, "do not share 3 evenly"),
-        ({"vocab_size": 9000}, "8192 pieces, the model 9000"),
-        ({"intermediate_size": 97}, r"gate_proj.weight is \[96, 64\]"),
-    ],
-)
-def test_a_wrong_config_is_named(tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(BrokenCheckpoint, match=message):
-        load_model(str(broken(make_checkpoint(tmp_path), **changes)))
-
-
-def test_wrong_weights_are_named(tmp_path: Path) -> None:
-    folder = make_checkpoint(tmp_path)
-    path = folder / "model.safetensors"
-    whole = load_file(path)
-    cases = [
-        ({k: v for k, v in whole.items() if k != "model.norm.weight"}, "norm.weight is missing"),
-        (whole | {"model.norm.weight": torch.full((64,), float("nan"))}, "NaN"),
+def test_bfloat16_weights_on_a_cpu_stay_near_float32(tmp_path: Path) -> None:
+    folder, ids = make_checkpoint(tmp_path, scale=0.15), random_ids(60, 1)
+    exact, half = load(folder), load(folder, "bfloat16")
+    weights = half.weights
+    assert weights.head.weight.dtype == weights.layers[0].qkv.weight.dtype == torch.bfloat16
+    for llama, dtype in ((exact, torch.float32), (half, torch.bfloat16)):
+        cache = llama.new_cache()
+        assert cache.keys.dtype == cache.values.dtype == dtype
+        assert cache.keys.nbytes + cache.values.nbytes == llama.cache_bytes
+    expected = exact.forward(ids, 0, exact.new_cache(), len(ids))
+    got = half.forward(ids, 0, half.new_cache(), len(ids))
+    assert got.dtype == torch.float32
+    assert 0 < (got - expected).norm() < 0.02 * expected.norm()
+    kv = half.new_cache()
+    parts = [
+        half.forward(ids[at : at + 7], at, kv, len(ids[at : at + 7])) for at in range(0, 60, 7)
     ]
-    for tensors, message in cases:
-        save_file(tensors, path)
-        with pytest.raises(BrokenCheckpoint, match=message):
-            load_model(str(folder))
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(BrokenCheckpoint, match="unreadable weights"):
-        load_model(str(folder))
-    path.unlink()
-    with pytest.raises(BrokenCheckpoint, match=r"model\.safetensors"):
-        load_model(str(folder))
+    assert (torch.cat(parts) - expected).norm() < 0.02 * expected.norm()
 
 
-def test_an_unknown_model_says_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModel, match="'embedded' or the directory"):
-        load_model("nonesuch")
-    with pytest.raises(UnknownModel, match=r"not a directory with a config\.json"):
-        load_model(str(tmp_path))
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_int8_weights_are_multiplied_out_for_another_type(dtype: str) -> None:
+    shipped, plain = load("embedded").weights.layers[1], load("embedded", dtype).weights.layers[1]
+    for packed, matrix in ((shipped.qkv, plain.qkv), (shipped.down, plain.down)):
+        assert packed.scale is not None and matrix.scale is None
+        product = packed.weight.float() * packed.scale.float()[:, None]
+        assert torch.equal(matrix.weight, product.to(matrix.weight.dtype))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_computes_what_the_cpu_does(tmp_path: Path) -> None:
+    ids = random_ids(60, 1)
+    for model in (str(make_checkpoint(tmp_path, scale=0.15, layout="meta", files=2)), "embedded"):
+        exact, ours = load(model, "float32"), load_model(model, device="cuda").llama
+        assert ours.weights.head.weight.dtype == torch.bfloat16
+        expected = exact.forward(ids, 0, exact.new_cache(), len(ids))
+        kv = ours.new_cache()
+        got = torch.cat([ours.forward(ids[:30], 0, kv, 30), ours.forward(ids[30:], 30, kv, 30)])
+        assert got.is_cuda and got.dtype == torch.float32
+        assert (got.cpu() - expected).norm() < 0.03 * expected.norm()

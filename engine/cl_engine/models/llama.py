@@ -27,27 +27,51 @@ class Weights:
 
 
 class KVCache:
-    """Keys and values of one sequence: [layers, kv_heads, context, head_dim], float32."""
+    """Keys and values of one sequence: [layers, kv_heads, context, head_dim]."""
 
-    def __init__(self, config: LlamaConfig):
+    def __init__(
+        self,
+        config: LlamaConfig,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+    ):
         shape = (config.layers, config.kv_heads, config.context, config.head_dim)
-        self.keys, self.values = torch.empty(shape), torch.empty(shape)
+        self.keys = torch.empty(shape, device=device, dtype=dtype)
+        self.values = torch.empty(shape, device=device, dtype=dtype)
 
 
 class Llama:
     def __init__(self, config: LlamaConfig, weights: Weights):
         self.config, self.weights = config, weights
-        self.cos, self.sin = ops.rope_table(config.context, config.head_dim, config.rope_theta)
+        self.device = weights.norm.device
+        cos, sin = ops.rope_table(config.context, config.head_dim, config.rope_theta)
+        self.cos, self.sin = cos.to(self.device), sin.to(self.device)
+
+        dtype = weights.embedding.weight.dtype
+        # Under int8 weights activations are bfloat16 too. Reading the cache is memory-bound: at 2,300
+        # tokens of the embedded model a step takes 6.6 ms with bfloat16 and 7.9 with float32.
+        self.cache_dtype = dtype if dtype.is_floating_point else torch.bfloat16
+
+    def new_cache(self) -> KVCache:
+        """On the model's device: float32 under float32 weights, else bfloat16."""
+        return KVCache(self.config, self.device, self.cache_dtype)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory that a new cache takes."""
+        c = self.config
+        return 2 * c.layers * c.kv_heads * c.context * c.head_dim * self.cache_dtype.itemsize
 
     @torch.inference_mode()
     def forward(self, ids: list[int], start: int, kv: KVCache, rows: int) -> torch.Tensor:
         """Run `ids` at positions start.. on top of kv[:start], and write their keys and values.
 
-        Returns the logits [rows, vocab] of the last `rows` ids (none for 0), float32.
+        Returns the logits [rows, vocab] of the last `rows` ids (none for 0): float32, on the
+        model's device.
         """
         c, n, end = self.config, len(ids), start + len(ids)
         cos, sin = self.cos[start:end], self.sin[start:end]
-        x = self.weights.embedding.rows(torch.tensor(ids))  # [n, dim]
+        x = self.weights.embedding.rows(torch.tensor(ids, device=self.device))  # [n, dim]
         for i, layer in enumerate(self.weights.layers):
             h = ops.rms_norm(x, layer.attention_norm, c.norm_eps)
             qkv = ops.linear(h, layer.qkv).view(n, -1, c.head_dim)

@@ -1,0 +1,148 @@
+"""Loading: where the weights go, in which type, and how little memory it takes on the way."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cl_engine import loader
+from cl_engine.config import read_config
+from cl_engine.errors import EngineError
+from cl_engine.loader import load_model
+from safetensors.torch import save_file
+
+from tests.checkpoints import Layout, make_checkpoint
+
+ROOT = Path(__file__).parents[2]
+SLACK = 32 << 20  # bytes: tokenizer, rotary tables, what torch.load imports; less than a tensor
+
+
+def test_progress_goes_from_nothing_to_all(tiny: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    weights = load_model(
+        str(tiny), device="cpu", progress=lambda done, total: calls.append((done, total))
+    ).llama.weights
+    done, totals = zip(*calls, strict=True)
+    assert list(done) == sorted(set(done)) and done[0] < totals[0] / 2
+    assert set(totals) == {done[-1]}
+    assert done[-1] > 4 * (weights.embedding.weight.numel() + weights.head.weight.numel())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"device": "gpu"}, "'gpu' is none of auto, cpu, cuda"),
+        ({"device": "meta"}, "'meta' is none of"),
+        ({"device": "cuda:9"}, "'cuda:9': torch sees . CUDA devices"),
+        ({"dtype": "int4"}, "'int4' is none of auto, float32, bfloat16"),
+    ],
+)
+def test_an_unknown_device_or_type_is_refused(tiny: Path, settings: dict, message: str) -> None:
+    with pytest.raises(EngineError, match=message):
+        load_model(str(tiny), **settings)
+
+
+def test_too_little_memory_is_said_before_it_is_taken(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 4 * (2 * 8192 * 64 + 64 + 2 * (64 * (2 * 64 + 2 * 32 + 3 * 96) + 2 * 64))
+    monkeypatch.setattr(loader, "free_memory", lambda device: needed)
+    load_model(str(tiny), device="cpu")
+    monkeypatch.setattr(loader, "free_memory", lambda device: needed - 1)
+    with pytest.raises(EngineError, match=r"needs 0\.0 GiB of memory on cpu as float32; 0"):
+        load_model(str(tiny), device="cpu")
+    load_model(str(tiny), device="cpu", dtype="bfloat16")
+
+
+def test_the_memory_that_is_free_here_is_known() -> None:
+    free = loader.free_memory(torch.device("cpu"))
+    assert free is not None and 1 << 26 < free < 1 << 45
+
+
+MEASURE = """
+import sys, threading, time
+import torch
+from cl_engine.loader import load_model
+
+def anonymous():
+    for line in open("/proc/self/status"):
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) * 1024
+
+torch.set_num_threads(1)
+load_model("embedded", device="cpu")  # what is imported and set up at first use
+before, peak, running = anonymous(), 0, True
+
+def watch():
+    global peak
+    while running:
+        peak = max(peak, anonymous())
+        time.sleep(0.001)
+
+thread = threading.Thread(target=watch)
+thread.start()
+totals, began = set(), time.monotonic()
+model = load_model(
+    sys.argv[1], device="cpu", dtype=sys.argv[2], progress=lambda done, total: totals.add(total)
+)
+seconds = time.monotonic() - began
+running, after = False, anonymous()
+thread.join()
+print(*totals, max(peak, after) - before, after - before, seconds)
+"""
+
+
+def write_random(folder: Path, dim: int, ffn: int, layers: int) -> None:
+    """A bfloat16 checkpoint with one shard a layer, written fast: its layers share their values."""
+    make_checkpoint(folder, vocab=32016, dim=8, layers=1, heads=2, kv_heads=2, ffn=8)
+    (folder / "model.safetensors").unlink()
+    path = folder / "config.json"
+    sizes = {"hidden_size": dim, "intermediate_size": ffn, "num_hidden_layers": layers}
+    heads = {"num_attention_heads": dim // 64, "num_key_value_heads": dim // 64}
+    path.write_text(json.dumps(json.loads(path.read_text()) | sizes | heads))
+    shapes = read_config(folder).tensor_shapes()
+    values = torch.randn(32016 * dim).bfloat16()
+    weight_map = {name: f"{'-'.join(name.split('.')[:3])}.safetensors" for name in shapes}
+    for shard in set(weight_map.values()):
+        names = [name for name in shapes if weight_map[name] == shard]
+        part = {n: values[: math.prod(shapes[n])].view(shapes[n]).clone() for n in names}
+        save_file(part, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+def check_memory(folder: Path, dtype: str) -> None:
+    command = [sys.executable, "-c", MEASURE, str(folder), dtype]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    model, peak, after, seconds = map(float, done.stdout.split())
+    mib = 2**20
+    print(
+        f"{folder.name} as {dtype}: model {model / mib:.0f} MiB, at most {(peak - model) / mib:.1f}"
+        f" and in the end {(after - model) / mib:.1f} MiB beyond it, {seconds:.1f} s"
+    )
+    assert 0.9 * model < after <= peak < model + SLACK
+
+
+@pytest.mark.parametrize(("layout", "files"), [("safetensors", 3), ("bin", 2), ("meta", 2)])
+def test_loading_takes_the_model_and_nothing_beside(
+    tmp_path: Path, layout: Layout, files: int
+) -> None:
+    sizes: dict[str, Any] = {"dim": 512, "layers": 6, "heads": 8, "kv_heads": 4, "ffn": 1376}
+    folder = make_checkpoint(tmp_path / layout, vocab=32016, layout=layout, files=files, **sizes)
+    check_memory(folder, "float32")
+    check_memory(folder, "bfloat16")
+    shutil.rmtree(folder)
+
+
+@pytest.mark.soak
+def test_loading_2_gb_takes_the_model_and_nothing_beside(tmp_path: Path) -> None:
+    folder = tmp_path / "2GB"
+    write_random(folder, dim=2048, ffn=5504, layers=18)
+    check_memory(folder, "bfloat16")
+    check_memory(folder, "float32")
+    shutil.rmtree(folder)
