@@ -17,9 +17,8 @@ from pathlib import Path
 
 import torch
 from cl_engine.loader import LoadedModel, load_model
-from cl_engine.models.llama import KVCache
 from cl_engine.prompt import Order, Prompt, heal, infilling_prompt
-from cl_engine.request import ErrorEvent, Event, Request, TextEvent
+from cl_engine.request import ErrorEvent, Event, Limits, Request, TextEvent
 from cl_engine.runner import Runner
 from cl_engine.sampling import SamplingParams
 from cl_engine.scheduler import Scheduler
@@ -91,7 +90,7 @@ class Engine:
 
     def __init__(self, model: LoadedModel):
         self.model = model
-        self._slots = Slots([KVCache(model.llama.config) for _ in range(2)])
+        self._slots = Slots([model.llama.new_cache() for _ in range(2)])
         self._runner = Runner(model.llama, model.tokenizer)
 
     def complete(self, case: Case, variant: Variant, max_tokens: int = MAX_TOKENS) -> str:
@@ -100,7 +99,9 @@ class Engine:
         prompt = infilling_prompt(model.tokenizer, case.prefix, case.suffix, limit, variant.order)
         context = model.llama.config.context
         scheduler = Scheduler(model.tokenizer, self._slots, context, variant.healing_depth)
-        scheduler.add(Request(prompt, max_tokens, SamplingParams(), ("\n",), events.append))
+        scheduler.add(
+            Request(prompt, Limits(max_tokens, stops=("\n",)), SamplingParams(), events.append)
+        )
         while (sequence := scheduler.next()) is not None:
             scheduler.advance(sequence, self._runner.step(sequence))
         for event in events:

@@ -1,3 +1,18 @@
-"""The resident engine: prompts, KV reuse, decoding and the HTTP server. Never imports `cl_lsp`."""
+"""The engine: a resident Code Llama behind HTTP, and `pipeline()` in one's own process."""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["ChatTemplateConfig", "GenerationConfig", "Pipeline", "Response", "pipeline"]
+
+if TYPE_CHECKING:
+    from .api import ChatTemplateConfig, GenerationConfig, Pipeline, Response, pipeline
+
+
+def __getattr__(name: str) -> Any:
+    """`api`'s names, imported when asked for: most that import this package need no torch."""
+    if name in __all__:
+        from . import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

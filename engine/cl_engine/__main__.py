@@ -1,11 +1,15 @@
-"""Commands that need the engine: `python -m cl_engine serve|export`; `cl-lsp` passes them on."""
+"""Commands that need the engine: `python -m cl_engine serve|pull|models|prompt|export`.
+
+`cl-lsp` passes them on.
+"""
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
 
-from . import __version__
+from . import __version__, show_prompt
 from .errors import AddressInUse, CannotServe, EngineError, UnknownModel
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -23,7 +27,25 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         default="embedded",
         metavar="MODEL",
-        help="`embedded` (default) or the directory of a checkpoint",
+        help="`embedded` (default), the directory of a checkpoint, or a model of the hub",
+    )
+    p.add_argument(
+        "--chat-template",
+        type=Path,
+        metavar="F.json",
+        help='what chats become: {"model_name": "codellama", "capability": "completion"}',
+    )
+    p.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:N"
+    )
+    p.add_argument(
+        "--dtype",
+        default="auto",
+        metavar="T",
+        help="auto (default: bfloat16 on a GPU, float32 on a CPU), float32, bfloat16",
+    )
+    p.add_argument(
+        "--no-download", action="store_true", help="refuse a model that is not on this disk"
     )
     p.add_argument(
         "--uds", type=Path, metavar="PATH", help="listen on this unix socket (mode 0600)"
@@ -41,6 +63,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="MINUTES",
         help="stop after so long without a request (default: never)",
     )
+    p = commands.add_parser("pull", help="download a model from the Hugging Face hub")
+    p.add_argument(
+        "model",
+        metavar="MODEL",
+        help="as `cl-lsp models` lists them, or a hub id: OWNER/NAME[@REV]",
+    )
+    p.add_argument("--revision", metavar="R", help="a commit, branch or tag (default: main)")
+    p = commands.add_parser("models", help="list Code Llama: who can do what, what is on this disk")
+    p.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    p = commands.add_parser("prompt", help="print the token ids that a request becomes")
+    show_prompt.add_arguments(p)
     p = commands.add_parser("export", help="write a model as plain bf16 Hugging Face files")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("directory", type=Path, metavar="DIR")
@@ -51,7 +84,7 @@ def main() -> int:
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return run_serve(args) if args.command == "serve" else run_export(args)
+        return RUN[args.command](args)
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_CODES.get(type(error), 1)
@@ -63,6 +96,9 @@ def main() -> int:
 
 
 def run_serve(args: argparse.Namespace) -> int:
+    from .template import ChatTemplateConfig
+
+    template = ChatTemplateConfig.from_json(args.chat_template) if args.chat_template else None
     # Take the address before torch is imported: of five daemons started at once four end here.
     from .address import ensure_token, host_and_port, tcp_socket, unix_socket
 
@@ -84,10 +120,16 @@ def run_serve(args: argparse.Namespace) -> int:
     else:
         raise CannotServe("give either --uds PATH or --port P [--host H]")
     with taken as listener:
-        from .serve import serve
+        from .hub import ensure, find_model
+
+        (find_model if args.no_download else ensure)(args.model)
+        from .serve import Serving, serve
 
         where = where or f"http://{host_and_port(listener)}/v1"
-        serve(args.model, listener, where, token, args.idle_exit * 60)
+        serving = Serving(
+            args.model, where, token, args.idle_exit * 60, args.device, args.dtype, template
+        )
+        serve(serving, listener)
     return 0
 
 
@@ -96,6 +138,32 @@ def run_export(args: argparse.Namespace) -> int:
 
     print(export(args.model, args.directory))
     return 0
+
+
+def run_pull(args: argparse.Namespace) -> int:
+    from .hub import pull
+
+    print(pull(args.model, args.revision))
+    return 0
+
+
+def run_models(args: argparse.Namespace) -> int:
+    from .listing import as_json, rows, table
+
+    if args.json:
+        print(json.dumps([as_json(row) for row in rows()], indent=2))
+    else:
+        print(*table(rows(), colour=sys.stdout.isatty()), sep="\n")
+    return 0
+
+
+RUN = {
+    "serve": run_serve,
+    "pull": run_pull,
+    "models": run_models,
+    "prompt": show_prompt.run,
+    "export": run_export,
+}
 
 
 if __name__ == "__main__":

@@ -5,12 +5,8 @@ A client that hangs up cancels its request, before the first token as well as af
 
 import asyncio
 import hmac
-import json
 import os
-import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Request
@@ -20,15 +16,20 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from . import __version__
+from .catalogue import CAPABILITIES
+from .envelope import ChatEnvelope, Envelope, TextEnvelope, error_body
 from .errors import EngineError, InvalidRequest, Unauthorized, UnknownModel
-from .loader import LoadedModel, canonical_name
+from .generation import DEFAULT_MAX_NEW_TOKENS, MIN_PROMPT
+from .hub import canonical_name
+from .loader import LoadedModel
 from .loop import Engine, Generation
 from .prompt import DEFAULT_ORDER, Order, Prompt, completion_prompt, infilling_prompt
-from .request import Event, FinishEvent, TextEvent
+from .request import Event, Limits
 from .sampling import SamplingParams
+from .template import ChatTemplateConfig
 
 MAX_BODY = 8 << 20  # bytes; no context is nearly as long
-MIN_PROMPT = 16  # tokens of the context that max_tokens must leave
+DEFAULT_COMPLETION = 16  # tokens, OpenAI's own default of this endpoint
 WIRE_VERSION = 1  # raised when an older client could no longer talk to this daemon
 
 
@@ -36,37 +37,62 @@ class StreamOptions(BaseModel):
     include_usage: bool = False
 
 
-class CompletionRequest(BaseModel):
-    """`/v1/completions` as OpenAI defines it. With a `suffix` it is an infilling request."""
+class GenerationRequest(BaseModel):
+    """What both kinds of request have; the last four fields are not OpenAI's."""
 
     model: str | None = None
-    prompt: str
-    suffix: str | None = None
-    max_tokens: int = Field(default=16, ge=1)
+    max_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0, description="0 keeps all; not in OpenAI's API")
+    top_p: float = Field(default=1.0, ge=0, le=1)
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     stop: str | list[str] | None = None
     n: Literal[1] = 1
-    best_of: Literal[1] = 1
-    echo: Literal[False] = False
     stream: bool = False
     stream_options: StreamOptions | None = None
+    top_k: int = Field(default=0, ge=0, description="0 keeps all")
+    min_p: float = Field(default=0.0, ge=0, le=1)
+    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    min_tokens: int = Field(default=0, ge=0)
+
+    def limits(self, max_tokens: int, more_stops: tuple[str, ...] = ()) -> Limits:
+        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return Limits(max_tokens, self.min_tokens, (*more_stops, *stop))
+
+    def sampling(self) -> SamplingParams:
+        return SamplingParams(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+        )
+
+
+class CompletionRequest(GenerationRequest):
+    """`/v1/completions` as OpenAI defines it. With a `suffix` it is an infilling request."""
+
+    prompt: str
+    suffix: str | None = None
+    best_of: Literal[1] = 1
+    echo: Literal[False] = False
     order: Order = Field(default=DEFAULT_ORDER, description="of an infilling prompt; not OpenAI's")
 
-    def stops(self) -> tuple[str, ...]:
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return tuple(stop)
+
+class ChatRequest(GenerationRequest):
+    """`/v1/chat/completions` as OpenAI defines it, text only."""
+
+    messages: list[dict[str, Any]]
+    max_completion_tokens: int | None = Field(default=None, ge=1)
 
 
-def error_body(error: EngineError) -> dict[str, Any]:
-    body = {"message": str(error), "type": error.kind, "param": None, "code": None}
-    return {"error": body}
+def create_app(
+    engine: Engine, token: str | None = None, template: ChatTemplateConfig | None = None
+) -> FastAPI:
+    """The ASGI application; with `token`, all but `/health` asks for it as a bearer token.
 
-
-def create_app(engine: Engine, token: str | None = None) -> FastAPI:
-    """The ASGI application; with `token`, all but `/health` asks for it as a bearer token."""
+    `template` decides what a chat's messages become; without one they are a chat, or refused.
+    """
     app = FastAPI(version=__version__, max_body_size=MAX_BODY, openapi_url=None)
 
     def authorized(request: Request) -> None:
@@ -105,28 +131,50 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     @app.get("/v1/models", dependencies=[Depends(authorized)])
     async def models() -> dict[str, Any]:
         loaded = await engine.model()
-        capabilities = ["completion", *(["infilling"] if loaded.tokenizer.infill else [])]
+        identity = loaded.identity if template is None else template.of(loaded.identity).identity
+        refused = {c: why for c in CAPABILITIES if (why := identity.refusal(c))}
         card = {
             "id": engine.model_name,
             "object": "model",
             "owned_by": "cl-lsp",
             "context_length": loaded.llama.config.context,
-            "capabilities": capabilities,
+            "capabilities": [c for c in CAPABILITIES if c not in refused],
+            "refused": refused,
         }
         return {"object": "list", "data": [card]}
 
     @app.post("/v1/completions", dependencies=[Depends(authorized)], response_model=None)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         check_model(engine, body.model)
-        prompt = build_prompt(await engine.model(), body)
-        sampling = SamplingParams(body.temperature, body.top_k, body.top_p, body.seed)
-        generation = engine.generate(prompt, body.max_tokens, sampling, body.stops())
-        connected = while_connected(request, generation)
+        limits = body.limits(body.max_tokens or DEFAULT_COMPLETION)
+        prompt = completion_of(await engine.model(), body, limits)
+        return await answer(request, body, prompt, limits, TextEnvelope(engine.model_name))
+
+    @app.post("/v1/chat/completions", dependencies=[Depends(authorized)], response_model=None)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        check_model(engine, body.model)
+        loaded = await engine.model()
+        decided = (template or ChatTemplateConfig(capability="chat")).of(loaded.identity)
+        context = loaded.llama.config.context
+        wanted = body.max_completion_tokens or body.max_tokens
+        limits = body.limits(
+            wanted or min(DEFAULT_MAX_NEW_TOKENS, context // 2), decided.config.stop_words
+        )
+        prompt = decided.prompt(loaded.tokenizer, body.messages, room_for(context, limits))
+        return await answer(request, body, prompt, limits, ChatEnvelope(engine.model_name))
+
+    async def answer(
+        request: Request,
+        body: GenerationRequest,
+        prompt: Prompt,
+        limits: Limits,
+        envelope: Envelope,
+    ) -> Response:
+        connected = while_connected(request, Generation(engine, prompt, limits, body.sampling()))
         try:
             first = await anext(connected)  # what fails before the first event has an HTTP status
         except StopAsyncIteration:
             return Response(status_code=499)  # nobody is there to read it
-        envelope = Envelope(engine.model_name)
         if not body.stream:
             return JSONResponse(await envelope.whole(chain(first, connected)))
         with_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -142,17 +190,22 @@ def check_model(engine: Engine, name: str | None) -> None:
         raise UnknownModel(f"this engine serves {serving!r}, not {name!r}; `cl-lsp stop` ends it")
 
 
-def build_prompt(model: LoadedModel, body: CompletionRequest) -> Prompt:
+def completion_of(model: LoadedModel, body: CompletionRequest, limits: Limits) -> Prompt:
     """The prompt, cut to the context if need be; `dropped` then says how much is missing."""
-    limit = model.llama.config.context - body.max_tokens
-    if limit < MIN_PROMPT:
-        raise InvalidRequest(
-            f"max_tokens: {body.max_tokens} leaves no room for a prompt in a context of "
-            f"{model.llama.config.context}"
-        )
+    room = room_for(model.llama.config.context, limits)
     if body.suffix is None:
-        return completion_prompt(model.tokenizer, body.prompt, limit)
-    return infilling_prompt(model.tokenizer, body.prompt, body.suffix, limit, body.order)
+        return completion_prompt(model.tokenizer, body.prompt, room)
+    model.identity.require("infilling")
+    return infilling_prompt(model.tokenizer, body.prompt, body.suffix, room, body.order)
+
+
+def room_for(context: int, limits: Limits) -> int:
+    """Tokens that a prompt may have. Raises InvalidRequest if that is next to none."""
+    if context - limits.max_tokens < MIN_PROMPT:
+        raise InvalidRequest(
+            f"max_tokens: {limits.max_tokens} leaves no room for a prompt in a context of {context}"
+        )
+    return context - limits.max_tokens
 
 
 async def while_connected(request: Request, generation: Generation) -> AsyncGenerator[Event]:
@@ -179,71 +232,3 @@ async def chain(first: Event, rest: AsyncGenerator[Event]) -> AsyncIterator[Even
             yield event
     finally:
         await rest.aclose()
-
-
-class Envelope:
-    """Events in the JSON of OpenAI's text completions, plus `stop_reason` and `timings`."""
-
-    def __init__(self, model: str):
-        self._common = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
-            "object": "text_completion",
-            "created": int(time.time()),
-            "model": model,
-        }
-
-    def _choice(self, text: str, end: FinishEvent | None) -> dict[str, Any]:
-        return {
-            "index": 0,
-            "text": text,
-            "logprobs": None,
-            "finish_reason": end.reason if end else None,
-            "stop_reason": end.stop if end else None,
-        }
-
-    async def whole(self, events: AsyncIterator[Event]) -> dict[str, Any]:
-        text = ""
-        async for event in events:
-            if isinstance(event, TextEvent):
-                text += event.text
-            elif isinstance(event, FinishEvent):
-                return self._common | {"choices": [self._choice(text, event)]} | _counts(event)
-        return self._common | {"choices": [self._choice(text, None)]}  # the client has gone
-
-    async def chunks(self, events: AsyncIterator[Event], with_usage: bool) -> AsyncIterator[bytes]:
-        """Server-sent events; an error after the first one ends the stream as an `error` object."""
-        try:
-            async for event in events:
-                if isinstance(event, TextEvent):
-                    yield self._sse({"choices": [self._choice(event.text, None)]})
-                elif isinstance(event, FinishEvent):
-                    yield self._sse({"choices": [self._choice("", event)]})
-                    if with_usage:
-                        yield self._sse({"choices": []} | _counts(event))
-        except EngineError as error:
-            yield _data(error_body(error))
-        yield b"data: [DONE]\n\n"
-
-    def _sse(self, fields: dict[str, Any]) -> bytes:
-        return _data(self._common | fields)
-
-
-def _data(fields: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(fields, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _counts(end: FinishEvent) -> dict[str, Any]:
-    usage = end.usage
-    return {
-        "usage": {
-            "prompt_tokens": usage.prompt,
-            "completion_tokens": usage.generated,
-            "total_tokens": usage.prompt + usage.generated,
-            "prompt_tokens_details": {
-                "cached_tokens": usage.cached,
-                "healed_tokens": usage.healed,
-                "dropped_characters": usage.dropped,
-            },
-        },
-        "timings": {name: round(ms, 2) for name, ms in asdict(end.timings).items()},
-    }

@@ -12,16 +12,17 @@ import queue
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 
-from .config import LlamaConfig
 from .errors import EngineError, NotReady
-from .loader import LoadedModel, canonical_name, load_model
-from .models.llama import KVCache
+from .hub import canonical_name
+from .loader import LoadedModel, Progress, load_model
+from .models.llama import KVCache, Llama
 from .prompt import Prompt
-from .request import ErrorEvent, Event, FinishEvent, Request
+from .request import ErrorEvent, Event, FinishEvent, Limits, Request
 from .runner import Runner
 from .sampling import SamplingParams
 from .scheduler import Scheduler
@@ -51,14 +52,7 @@ class Generation:
     Iterating raises what an ErrorEvent carries. `close` cancels what is not finished.
     """
 
-    def __init__(
-        self,
-        engine: "Engine",
-        prompt: Prompt,
-        max_tokens: int,
-        sampling: SamplingParams,
-        stops: tuple[str, ...],
-    ):
+    def __init__(self, engine: "Engine", prompt: Prompt, limits: Limits, sampling: SamplingParams):
         self._engine = engine
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -67,10 +61,10 @@ class Generation:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to read
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        self._request = Request(prompt, max_tokens, sampling, stops, deliver, time.monotonic())
+        self._request = Request(prompt, limits, sampling, deliver)
         self._open = True
         engine.active += 1
-        engine.inbox.put(Submit(self._request))
+        engine.submit(self._request)
 
     def __aiter__(self) -> "Generation":
         return self
@@ -92,7 +86,7 @@ class Generation:
         self._open = False
         self._engine.active -= 1
         self._engine.last_used = time.monotonic()
-        self._engine.inbox.put(Cancel(self._request))
+        self._engine.cancel(self._request)
         self._events.put_nowait(None)
 
 
@@ -102,8 +96,19 @@ class Engine:
     `loaded` is the model, or what went wrong while it was loaded.
     """
 
-    def __init__(self, model: str):
+    def __init__(
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        progress: Progress | None = None,
+    ):
         self.model_name = canonical_name(model)
+        self._load = partial(
+            load_model, model, revision=revision, device=device, dtype=dtype, progress=progress
+        )
         self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
         self.active = 0  # requests under way
         self.last_used = time.monotonic()
@@ -133,17 +138,19 @@ class Engine:
         """The model, when it is there. Raises what went wrong while it was loaded."""
         return await asyncio.shield(asyncio.wrap_future(self.loaded))
 
-    def generate(
-        self, prompt: Prompt, max_tokens: int, sampling: SamplingParams, stops: tuple[str, ...]
-    ) -> "Generation":
-        """Start a request; what comes of it is read from the result."""
-        return Generation(self, prompt, max_tokens, sampling, stops)
+    def submit(self, request: Request) -> None:
+        """From any thread; what comes of it goes to `request.deliver`."""
+        self.inbox.put(Submit(request))
+
+    def cancel(self, request: Request) -> None:
+        """From any thread; no harm if it has ended."""
+        self.inbox.put(Cancel(request))
 
     def _run(self) -> None:
         torch.set_num_threads(THREADS)
         try:
-            model = load_model(self.model_name)
-            slots = make_slots(model.llama.config)
+            model = self._load()
+            slots = make_slots(model.llama)
         except EngineError as error:
             self.loaded.set_exception(error)
         except Exception as error:
@@ -182,15 +189,15 @@ class Engine:
                 scheduler.cancel(message.request)
 
 
-def make_slots(config: LlamaConfig) -> Slots:
+def make_slots(llama: Llama) -> Slots:
     """Raises EngineError if there is no memory for one KV cache; fewer than SLOTS will do."""
     caches: list[KVCache] = []
     try:
         while len(caches) < SLOTS:
-            caches.append(KVCache(config))
+            caches.append(llama.new_cache())
     except RuntimeError as error:
         if not caches:
-            size = 8 * config.layers * config.kv_heads * config.context * config.head_dim / 2**30
-            message = f"no memory for a KV cache of {config.context} tokens ({size:.1f} GiB)"
+            size = llama.cache_bytes / 2**30
+            message = f"no memory for a KV cache of {llama.config.context} tokens ({size:.1f} GiB)"
             raise EngineError(message) from error
     return Slots(caches)

@@ -1,5 +1,6 @@
 """What the HTTP side asks of the engine, and what comes back: data that crosses threads."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -33,7 +34,14 @@ class Timings:
 
 @dataclass(frozen=True)
 class TextEvent:
+    """Text that is certain now, and the tokens since the last such event.
+
+    Either may lag behind the other: a token may end inside a character or a possible stop string.
+    """
+
     text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[dict[int, float], ...] = ()  # one for each token, if asked for
 
 
 @dataclass(frozen=True)
@@ -54,13 +62,24 @@ class ErrorEvent:
 Event = TextEvent | FinishEvent | ErrorEvent
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Where a generation ends. The model's own end tokens count unless `ignore_eos`."""
+
+    max_tokens: int
+    min_tokens: int = 0  # until then no token is chosen that would end it
+    stops: tuple[str, ...] = ()
+    stop_ids: frozenset[int] = frozenset()
+    ignore_eos: bool = False
+    show_special: bool = False  # control tokens appear in the text, by their piece
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """One generation. `deliver` is called from the engine's thread, once per event."""
 
     prompt: Prompt
-    max_tokens: int
+    limits: Limits
     sampling: SamplingParams
-    stops: tuple[str, ...]
     deliver: Callable[[Event], None]
-    arrived: float = field(default=0.0)  # time.monotonic()
+    arrived: float = field(default_factory=time.monotonic)

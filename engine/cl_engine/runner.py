@@ -1,6 +1,9 @@
 """Runs one step of one sequence: prefill, verification of a draft and decode are the same thing."""
 
+from torch import Tensor
+
 from .models.llama import Llama
+from .sampling import Pick
 from .scheduler import Sequence
 from .tokenizer import Tokenizer
 
@@ -11,7 +14,7 @@ class Runner:
     def __init__(self, llama: Llama, tokenizer: Tokenizer):
         self._llama, self._tokenizer = llama, tokenizer
 
-    def step(self, sequence: Sequence) -> list[int]:
+    def step(self, sequence: Sequence) -> list[Pick]:
         """Compute what is pending, and the draft behind it; returns the tokens this yields.
 
         None while the prompt is not through; else the draft's accepted beginning and one more.
@@ -24,22 +27,25 @@ class Runner:
             chunk + draft, sequence.computed, sequence.slot.kv, rows=through + len(draft)
         )
         sequence.computed += len(chunk)
-        new: list[int] = []
+        new: list[Pick] = []
         for row, guess in zip(logits, [*draft, None], strict=False):
             new.append(self._pick(sequence, row))
-            if new[-1] != guess:
+            sequence.tokens.append(new[-1].token)
+            if new[-1].token != guess:
                 break
         if new:
             sequence.draft = []
             sequence.computed += (
                 len(new) - 1
             )  # the accepted draft is in the cache, the last one not
-            sequence.tokens += new
         return new
 
-    def _pick(self, sequence: Sequence, logits) -> int:
+    def _pick(self, sequence: Sequence, logits: Tensor) -> Pick:
+        pick = sequence.sampler.pick
         if not sequence.required:
-            return sequence.sampler.pick(logits)
-        token = sequence.sampler.pick(logits, self._tokenizer.continuations(sequence.required))
-        sequence.required = sequence.required[len(self._tokenizer.piece_bytes[token]) :]
-        return token
+            return pick(logits, sequence.tokens, forbidden=sequence.forbidden)
+        allowed = self._tokenizer.continuations(sequence.required)
+        picked = pick(logits, sequence.tokens, allowed)
+        passed = len(self._tokenizer.piece_bytes[picked.token])
+        sequence.required = sequence.required[passed:]
+        return picked

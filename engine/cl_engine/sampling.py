@@ -1,6 +1,12 @@
-"""The next token from a row of logits."""
+"""The next token from a row of logits: one distribution, defined step by step, and a draw from it.
+
+The steps and their order are those of transformers' generate (`generation/logits_process.py`), so
+that its users get what they know: forbidden tokens, repetition penalty, temperature, top-k, top-p,
+min-p.
+"""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -9,12 +15,24 @@ GREEDY = 1e-4  # a lower temperature would overflow, and picks the likeliest tok
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """`temperature` 0 is greedy; `top_k` 0 and `top_p` 1 keep every token."""
+    """How one request chooses its tokens; the defaults are greedy. `api.GenerationConfig` has the
+    definitions."""
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
     seed: int | None = None
+    bad: tuple[tuple[int, ...], ...] = ()  # sequences of ids that are never completed
+    logprobs: int = 0  # so many of the likeliest are reported with the chosen one
+
+
+class Pick(NamedTuple):
+    """A chosen token and, if asked for, natural log-probabilities: the model's own, untempered."""
+
+    token: int
+    logprobs: dict[int, float] | None = None
 
 
 class Sampler:
@@ -28,22 +46,63 @@ class Sampler:
         else:
             self._random.manual_seed(params.seed)
 
-    def pick(self, logits: torch.Tensor, allowed: list[int] | None = None) -> int:
-        """One id out of `logits` [vocab], or of those in `allowed`."""
+    def pick(
+        self,
+        logits: torch.Tensor,
+        tokens: list[int],
+        allowed: list[int] | None = None,
+        forbidden: frozenset[int] = frozenset(),
+    ) -> Pick:
+        """One id out of `logits` [vocab]: one of `allowed`, if given, and none of `forbidden`.
+
+        `tokens` are the ids so far, prompt included. If nothing is left, `forbidden` gives way.
+        """
+        logits = logits.float().cpu()
+        scores = self.scores(logits, tokens, forbidden)
         if allowed is not None:
             ids = torch.tensor(allowed)
-            return int(ids[self._pick(logits[ids])])
-        return self._pick(logits)
+            kept = scores[ids]
+            token = int(ids[self._draw(kept if kept.isfinite().any() else logits[ids])])
+        else:
+            token = self._draw(scores if scores.isfinite().any() else logits)
+        return Pick(token, self._report(logits, token) if self.params.logprobs else None)
 
-    def _pick(self, logits: torch.Tensor) -> int:
+    def scores(
+        self, logits: torch.Tensor, tokens: list[int], forbidden: frozenset[int]
+    ) -> torch.Tensor:
+        """`logits` [vocab], penalised; -inf for what must not come next."""
+        p = self.params
+        banned = forbidden | {
+            word[-1]
+            for word in p.bad
+            if len(word) == 1 or tuple(tokens[1 - len(word) :]) == word[:-1]
+        }
+        if banned or p.repetition_penalty != 1:
+            logits = logits.clone()
+        if banned:
+            logits[list(banned)] = -torch.inf
+        if p.repetition_penalty != 1:
+            seen = torch.tensor(sorted(set(tokens)))
+            old = logits[seen]
+            new = torch.where(old < 0, old * p.repetition_penalty, old / p.repetition_penalty)
+            logits[seen] = new
+        return logits
+
+    def _draw(self, scores: torch.Tensor) -> int:
         p = self.params
         if p.temperature < GREEDY:
-            return int(logits.argmax())
-        ordered, order = (logits / p.temperature).sort(descending=True)
-        if p.top_k:
-            ordered = ordered[: p.top_k]
+            return int(scores.argmax())
+        k = min(p.top_k or len(scores), len(scores))
+        ordered, order = (scores / p.temperature).topk(k)
         weights = ordered.softmax(-1)
         before = weights.cumsum(-1) - weights  # probability of all that is likelier than this one
-        weights = weights.masked_fill(before >= p.top_p, 0.0)
-        weights[0] = weights[0].clamp(min=1e-30)
+        cut = (before >= p.top_p) | (weights < p.min_p * weights[0])
+        cut[0] = False
+        weights = weights.masked_fill(cut, 0.0)
         return int(order[torch.multinomial(weights, 1, generator=self._random)])
+
+    def _report(self, logits: torch.Tensor, token: int) -> dict[int, float]:
+        logs = logits.log_softmax(-1)
+        best = logs.topk(min(self.params.logprobs, len(logs)))
+        likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return {token: float(logs[token]), **dict(likeliest)}

@@ -10,8 +10,17 @@ from dataclasses import dataclass, field
 
 from .errors import EngineError, Overloaded
 from .prompt import HEALING_DEPTH, heal
-from .request import ErrorEvent, FinishEvent, FinishReason, Request, TextEvent, Timings, Usage
-from .sampling import Sampler
+from .request import (
+    ErrorEvent,
+    FinishEvent,
+    FinishReason,
+    Limits,
+    Request,
+    TextEvent,
+    Timings,
+    Usage,
+)
+from .sampling import Pick, Sampler
 from .slots import Slot, Slots
 from .stopping import StopText
 from .tokenizer import StreamDecoder, Tokenizer
@@ -28,7 +37,7 @@ class Sequence:
                   0     cached        computed    len(tokens)
 
     `required` is what generation must still re-emit of the healed text, and `skip` how many of its
-    bytes are not yet passed over in the output.
+    bytes are not yet passed over in the output. `ends` are the ids that end it.
     """
 
     request: Request
@@ -40,12 +49,33 @@ class Sequence:
     healed: int
     sampler: Sampler
     stop: StopText
+    ends: frozenset[int]
     started: float
     computed: int = 0
     skip: int = 0
     generated: int = 0
     first_token: float | None = None
     text: StreamDecoder = field(default_factory=StreamDecoder)
+
+    @property
+    def forbidden(self) -> frozenset[int]:
+        """Ids that must not come next: those that would end it too early."""
+        early = self.generated < self.request.limits.min_tokens
+        return self.ends if early else frozenset()
+
+
+@dataclass
+class Shown:
+    """What one step adds to a request's output."""
+
+    text: str = ""
+    picks: list[Pick] = field(default_factory=list)
+
+    def deliver(self, request: Request) -> None:
+        if self.text or self.picks:
+            tokens = tuple(pick.token for pick in self.picks)
+            logprobs = tuple(pick.logprobs for pick in self.picks if pick.logprobs is not None)
+            request.deliver(TextEvent(self.text, tokens, logprobs))
 
 
 class Scheduler:
@@ -62,11 +92,6 @@ class Scheduler:
         self._context, self._healing_depth = context, healing_depth
         self._waiting: deque[Request] = deque()
         self._running: deque[Sequence] = deque()
-        self._stop_ids = {tokenizer.eos: "eos"}
-        if infill := tokenizer.infill:
-            # No control id can be shown, so any of them ends the text.
-            self._stop_ids |= dict.fromkeys(range(infill.prefix, tokenizer.size), "control")
-            self._stop_ids[infill.eot] = "eot"
 
     @property
     def idle(self) -> bool:
@@ -120,7 +145,8 @@ class Scheduler:
 
     def _admit(self, request: Request) -> Sequence | None:
         healed = heal(self._tokenizer, request.prompt, self._healing_depth)
-        sampler = Sampler(request.sampling)
+        sampler, limits = Sampler(request.sampling), request.limits
+        own = () if limits.ignore_eos else self._tokenizer.stop_ids
         if (found := self._slots.acquire(healed.ids)) is None:
             return None
         slot, cached = found
@@ -133,45 +159,56 @@ class Scheduler:
             cached=cached,
             healed=len(healed.draft),
             sampler=sampler,
-            stop=StopText(request.stops),
+            stop=StopText(limits.stops),
+            ends=limits.stop_ids.union(own),
             started=time.monotonic(),
             computed=cached,
             skip=len(healed.required),
         )
 
-    def advance(self, sequence: Sequence, new: list[int]) -> None:
+    def advance(self, sequence: Sequence, new: list[Pick]) -> None:
         """Take a step's tokens: show their text, and end the sequence if it is finished."""
         assert sequence.cached <= sequence.computed <= len(sequence.tokens)
         if new and sequence.first_token is None:
             sequence.first_token = time.monotonic()
-        for token in new:
-            if token in self._stop_ids:
-                return self._finish(sequence, "stop", self._stop_ids[token])
-            data = self._tokenizer.piece_bytes[token]
+        limits, shown = sequence.request.limits, Shown()
+        for pick in new:
+            if pick.token in sequence.ends:
+                return self._finish(sequence, shown, "stop", self._stop_name(pick.token))
+            data = self._bytes_of(pick.token, limits)
             passed = min(sequence.skip, len(data))
             sequence.skip -= passed
             if passed and passed == len(data):
                 continue  # wholly inside the healed text: the user typed it
             sequence.generated += 1
-            self._show(sequence, sequence.stop.feed(sequence.text.feed(data[passed:])))
+            shown.picks.append(pick)
+            shown.text += sequence.stop.feed(sequence.text.feed(data[passed:]))
             if sequence.stop.hit is not None:
-                return self._finish(sequence, "stop", sequence.stop.hit)
-            if sequence.generated >= sequence.request.max_tokens:
-                return self._finish(sequence, "length", None)
+                return self._finish(sequence, shown, "stop", sequence.stop.hit)
+            if sequence.generated >= limits.max_tokens:
+                return self._finish(sequence, shown, "length", None)
         # Healed text may come back as more tokens than it was, so max_tokens is no bound on this.
         if len(sequence.tokens) >= self._context:
-            self._finish(sequence, "length", None)
+            self._finish(sequence, shown, "length", None)
+        else:
+            shown.deliver(sequence.request)
 
-    def _show(self, sequence: Sequence, text: str) -> None:
-        if text:
-            sequence.request.deliver(TextEvent(text))
+    def _stop_name(self, token: int) -> str:
+        return self._tokenizer.stop_ids.get(token, f"token {token}")
 
-    def _finish(self, sequence: Sequence, reason: FinishReason, stop: str | None) -> None:
+    def _bytes_of(self, token: int, limits: Limits) -> bytes:
+        data = self._tokenizer.piece_bytes[token]
+        return data or (self._tokenizer.render([token]).encode() if limits.show_special else b"")
+
+    def _finish(
+        self, sequence: Sequence, shown: Shown, reason: FinishReason, stop: str | None
+    ) -> None:
         if sequence.stop.hit is None:
-            self._show(sequence, sequence.stop.feed(sequence.text.feed(b"", final=True)))
-            self._show(sequence, sequence.stop.finish())
+            shown.text += sequence.stop.feed(sequence.text.feed(b"", final=True))
+            shown.text += sequence.stop.finish()
         self._remove(sequence)
         request, now = sequence.request, time.monotonic()
+        shown.deliver(request)
         first = sequence.first_token or now
         usage = Usage(
             prompt=len(request.prompt.ids),

@@ -6,13 +6,16 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 
+from .bar import loading_bar
+from .facts import read_facts
 from .http import create_app
-from .loader import find_model
 from .loop import Engine
+from .template import ChatTemplateConfig
 
 GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
 
@@ -36,17 +39,31 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(
-    model: str, listener: socket.socket, where: str, token: str | None, idle_exit_s: float
-) -> None:
-    """Serve until told to stop, or until nothing was asked for `idle_exit_s` seconds (0: for ever).
+@dataclass(frozen=True)
+class Serving:
+    """What to serve and how; `where` is how people are told the address."""
+
+    model: str
+    where: str
+    token: str | None = None
+    idle_exit_s: float = 0  # end after so long without a request; 0: never
+    device: str = "auto"
+    dtype: str = "auto"
+    template: ChatTemplateConfig | None = None
+
+
+def serve(what: Serving, listener: socket.socket) -> None:
+    """Serve until told to stop, or idle for too long.
 
     Raises the EngineError that kept the model from loading.
     """
-    find_model(model)  # an unknown name is said at once, before torch has anything to do
-    engine = Engine(model)
+    identity = read_facts(what.model).identity  # what cannot be is said before anything is loaded
+    if what.template is not None:
+        what.template.of(identity)
+    progress = loading_bar(what.model)
+    engine = Engine(what.model, device=what.device, dtype=what.dtype, progress=progress)
     config = uvicorn.Config(
-        create_app(engine, token),
+        create_app(engine, what.token, what.template),
         log_config=None,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_S,
@@ -61,15 +78,14 @@ def serve(
 
         def on_loaded() -> None:
             if engine.state == "ok":
-                print(
-                    f"serving {model} on {where} after {time.monotonic() - began:.1f} s", flush=True
-                )
+                seconds = time.monotonic() - began
+                print(f"serving {what.model} on {what.where} after {seconds:.1f} s", flush=True)
             else:
                 server.should_exit = True
 
         engine.loaded.add_done_callback(lambda _: loop.call_soon_threadsafe(on_loaded))
         engine.start()
-        watch = asyncio.ensure_future(_idle_exit(engine, server, idle_exit_s))
+        watch = asyncio.ensure_future(_idle_exit(engine, server, what.idle_exit_s))
         try:
             await server.serve(sockets=[listener])
         finally:
