@@ -18,13 +18,19 @@ from . import __version__
 from .client import Address, EngineClient
 from .config import Config, model_name
 from .daemon import Daemon, default_socket, state_folder, user_address
-from .errors import CannotStart, ClLspError, EngineGone, EngineRefused
+from .errors import CannotStart, ClLspError, EngineGone
 
 if TYPE_CHECKING:
     from .completion import Suggestion
     from .documents import Snapshot
 
-ENGINE_COMMANDS = ("serve", "export")
+ENGINE_COMMANDS = {
+    "serve": "serve a model over HTTP",
+    "pull": "download a model from the Hugging Face hub",
+    "models": "list the models: who can do what, what is on this disk",
+    "prompt": "print the token ids that a request becomes",
+    "export": "write a model as plain files",
+}
 STOP_TIMEOUT_S = 10
 
 
@@ -33,8 +39,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=__version__)
     top.add_argument("--stdio", action="store_true", help="serve LSP over stdio (the default)")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name in ENGINE_COMMANDS:
-        text = {"serve": "serve a model over HTTP", "export": "write a model as plain files"}[name]
+    for name, text in ENGINE_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     p = commands.add_parser("complete", help="print the completion at a place in a file")
     p.add_argument("file", type=Path, metavar="FILE")
@@ -136,9 +141,8 @@ async def run_complete(args: argparse.Namespace) -> int:
 async def _serving(client: EngineClient, wanted: str | None) -> str:
     """The model served at the client's address; starts the user's daemon if there is none."""
     try:
-        serving = (await client.health())["model"]
-        if wanted is not None and model_name(wanted) != serving:
-            raise EngineRefused(f"the running daemon serves {serving}: `cl-lsp stop` it first")
+        # Another one than `wanted` refuses by itself: it knows all spellings of a name.
+        serving = model_name(wanted or (await client.health())["model"])
     except EngineGone:
         if client.address.uds is None:
             raise

@@ -54,6 +54,26 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True)
+class ChatRequest:
+    """OpenAI's messages, the last one the user's."""
+
+    messages: list[dict[str, str]]
+    model: str | None
+    max_tokens: int
+    temperature: float = 0.0
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "messages": self.messages,
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "temperature": self.temperature,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+
+@dataclass(frozen=True)
 class Chunk:
     """A piece of text, or, as the last one, why it ended, the token counts and the timings."""
 
@@ -98,11 +118,18 @@ class EngineClient:
         except (httpx2.HTTPError, ValueError) as error:
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
 
-    async def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:
+    def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:
         """Chunks as they come. Raises EngineGone, EngineDied or EngineRefused."""
+        return self._stream("/v1/completions", request.body())
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[Chunk]:
+        """As `complete`. A model that cannot chat is an EngineRefused."""
+        return self._stream("/v1/chat/completions", request.body())
+
+    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
         ended = False
         try:
-            call = self._http.stream("POST", "/v1/completions", json=request.body())
+            call = self._http.stream("POST", path, json=body)
             async with call as response:
                 await _raise_for_error(response)
                 async for event in httpx2.EventSource(response):
@@ -141,7 +168,7 @@ def _chunk(event: Any) -> Chunk:
         raise (EngineGone if stopping else EngineRefused)(event["error"]["message"])
     choice = event["choices"][0] if event["choices"] else {}
     return Chunk(
-        choice.get("text", ""),
+        choice.get("text") or choice.get("delta", {}).get("content") or "",
         choice.get("finish_reason"),
         event.get("usage"),
         event.get("timings"),

@@ -21,6 +21,7 @@ from .errors import CannotStart, EngineGone
 
 START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
 POLL_S = 0.05
+TOO_LATE = "another daemon serves"  # how cl_engine's AddressInUse begins
 RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
 WIRE_VERSION = 1  # the oldest daemon we can talk to
@@ -101,6 +102,8 @@ class Daemon:
         """The new process and where its part of the log begins."""
         command = [sys.executable, "-m", "cl_engine", "serve", self._model]
         command += ["--uds", str(self._socket), "--idle-exit", str(self._idle_exit)]
+        # Gigabytes are fetched when the user says so, not by the first key.
+        command += ["--no-download"]
         try:
             log_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(log_file(), "ab") as log:
@@ -119,9 +122,13 @@ class Daemon:
 
 
 def last_error(log_start: int) -> str | None:
-    """What a daemon that ended said last, in its part of the log."""
+    """What a daemon that ended said last, in its part of the log.
+
+    Others who started at the same moment write there too: that they came too late is not its error.
+    """
     with open(log_file(), "rb") as log:
         log.seek(log_start)
         lines = log.read().decode(errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
-    return errors[-1] if errors else (lines[-1] if lines else None)
+    own = [error for error in errors if not error.startswith(TOO_LATE)]
+    return next(reversed(own or errors or lines), None)

@@ -1,24 +1,23 @@
 """The language server: a handler parses, calls, converts. Decisions are in other files."""
 
 import asyncio
-import contextlib
 import logging
 import time
-import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
-from . import __version__
+from . import __version__, chat
 from .client import EngineClient
 from .completion import Newest, Shared, Suggestion, suggest
 from .config import Config, parse_config
 from .daemon import Daemon, user_address
 from .documents import Documents, Snapshot, width
 from .errors import ClLspError, EngineDied, EngineGone, Unreadable
+from .progress import progress
 
 log = logging.getLogger(__name__)
 RETRY_S = 30  # seconds after an engine that did not start
@@ -51,6 +50,17 @@ class Protocol(LanguageServerProtocol):
         self._server.documents.close(params.text_document.uri)
         self._server.shared.forget(params.text_document.uri)
 
+    @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
+    async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, params: types.ExecuteCommandParams
+    ) -> None:
+        # pygls runs a command beside its request, where a cancel does not reach it.
+        try:
+            action, uri, at = chat.read_arguments(params.arguments)
+        except (TypeError, ValueError, KeyError) as error:
+            raise JsonRpcInvalidParams.of(error) from error
+        await run_chat_action(self._server, action, uri, at)
+
 
 class ClLsp(LanguageServer):
     """State of one editor's connection."""
@@ -76,6 +86,9 @@ class ClLsp(LanguageServer):
         self.feature(types.INITIALIZE)(on_initialize)
         self.feature(types.INITIALIZED)(on_initialized)
         self.feature(types.SHUTDOWN)(on_shutdown)
+        actions = types.CodeActionOptions(chat.KINDS)
+        self.feature(types.TEXT_DOCUMENT_CODE_ACTION, actions)(code_action)
+        self.command(chat.COMMAND)(run_chat_action)  # for the capability; Protocol runs it
         inline = types.InlineCompletionOptions()
         self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
 
@@ -109,37 +122,8 @@ class ClLsp(LanguageServer):
 
     async def _start_engine(self) -> None:
         daemon = Daemon(self.engine(), self.config.model, self.config.idle_exit_minutes)
-        async with self._progress(f"cl-lsp: loading {self.config.model}") as report:
+        async with progress(self, f"cl-lsp: loading {self.config.model}") as report:
             await daemon.ensure(report)
-
-    @contextlib.asynccontextmanager
-    async def _progress(self, title: str) -> AsyncIterator:
-        """Work-done progress that begins only if there is something to wait for."""
-        window = self.client_capabilities.window
-        able = window is not None and window.work_done_progress
-        token, begun, shown = str(uuid.uuid4()), False, -1
-        tasks: set[asyncio.Task] = set()
-
-        async def begin() -> None:
-            await self.work_done_progress.create_async(token)
-            self.work_done_progress.begin(token, types.WorkDoneProgressBegin(title=title))
-
-        def report(seconds: float) -> None:
-            nonlocal begun, shown
-            if able and not begun:
-                begun = True
-                tasks.add(asyncio.create_task(begin()))
-            elif begun and int(seconds) > shown and all(t.done() for t in tasks):
-                shown = int(seconds)
-                value = types.WorkDoneProgressReport(message=f"{shown} s")
-                self.work_done_progress.report(token, value)
-
-        try:
-            yield report
-        finally:
-            if begun:
-                await asyncio.gather(*tasks, return_exceptions=True)
-                self.work_done_progress.end(token, types.WorkDoneProgressEnd())
 
     async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
@@ -160,6 +144,18 @@ class ClLsp(LanguageServer):
                 self.say_once(f"{error}; starting it again")
         await self.start_engine()
         return await suggest(self.engine(), snapshot, self.config)
+
+    async def chat_refusal(self) -> str | None:
+        """Why the model that is served cannot chat; None if it can."""
+        try:
+            if (await self.engine().health())["status"] != "ok":
+                return "the engine is still loading its model"
+            card = (await self.engine().models())[0]
+        except EngineGone:
+            return "the engine is not running; it starts with the next suggestion"
+        except ClLspError as error:
+            return str(error)
+        return card.get("refused", {}).get("chat")
 
     async def close(self) -> None:
         if self._starting is not None:
@@ -240,6 +236,40 @@ async def completion(ls: ClLsp, params: types.CompletionParams) -> types.Complet
     )
     # What was typed since makes another request worth while.
     return types.CompletionList(is_incomplete=True, items=[item])
+
+
+async def code_action(ls: ClLsp, params: types.CodeActionParams) -> list[types.CodeAction]:
+    able = ls.client_capabilities.text_document
+    able = able.code_action if able else None
+    if able is None or able.code_action_literal_support is None:
+        return []
+    refusal = await ls.chat_refusal()
+    if refusal is not None and not able.disabled_support:
+        return []
+    only = params.context.only
+    return chat.code_actions(params.text_document.uri, params.range, only, refusal)
+
+
+async def run_chat_action(ls: ClLsp, action: chat.Action, uri: str, at: types.Range) -> None:
+    """Ask about a range; show the answer as Markdown."""
+    try:
+        snapshot = ls.documents.snapshot(uri, at.start)
+        end = ls.documents.snapshot(uri, at.end).offset
+        async with progress(ls, f"cl-lsp: {action.title}", cancellable=True) as report:
+            report(0)
+            code, language = chat.selected(snapshot, end), snapshot.language
+            answer = await chat.ask(ls.engine(), action, language, code, ls.config.model)
+        path = chat.keep(answer, action)
+    except ClLspError as error:
+        ls.window_show_message(types.ShowMessageParams(types.MessageType.Error, f"cl-lsp: {error}"))
+        return
+    window = ls.client_capabilities.window
+    if window is not None and window.show_document and window.show_document.support:
+        # Its answer is not waited for: a client that sends none would hold up the command's.
+        ls.window_show_document(types.ShowDocumentParams(path.as_uri(), take_focus=True))
+    else:
+        message = f"cl-lsp: the answer is in {path}"
+        ls.window_show_message(types.ShowMessageParams(types.MessageType.Info, message))
 
 
 def _snapshot(

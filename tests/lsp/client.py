@@ -40,7 +40,9 @@ class LspClient:
                     self._resolve(message)
                 elif "id" in message:
                     self.notifications.append(message)
-                    self.send({"id": message["id"], "result": None})
+                    shown = message["method"] == "window/showDocument"
+                    result = {"success": True} if shown else None
+                    self.send({"id": message["id"], "result": result})
                 else:
                     self.notifications.append(message)
 
@@ -72,12 +74,18 @@ class LspClient:
         return future
 
     async def initialize(
-        self, *, inline: bool = True, encodings: list[str] | None = None, options: Any = None
+        self,
+        *,
+        inline: bool = True,
+        encodings: list[str] | None = None,
+        options: Any = None,
+        more: dict[str, Any] | None = None,
     ) -> dict:
+        """`more`: further capabilities below `textDocument`."""
         text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}
         capabilities: dict[str, Any] = {
-            "textDocument": text_document,
-            "window": {"workDoneProgress": True},
+            "textDocument": text_document | (more or {}),
+            "window": {"workDoneProgress": True, "showDocument": {"support": True}},
         }
         if encodings:
             capabilities["general"] = {"positionEncodings": encodings}
@@ -121,6 +129,17 @@ class LspClient:
         return self.request(
             "textDocument/completion",
             {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}},
+        )
+
+    def code_actions(self, start: tuple[int, int], end: tuple[int, int], **context: Any) -> Any:
+        at = [{"line": line, "character": character} for line, character in (start, end)]
+        return self.request(
+            "textDocument/codeAction",
+            {
+                "textDocument": {"uri": URI},
+                "range": {"start": at[0], "end": at[1]},
+                "context": {"diagnostics": []} | context,
+            },
         )
 
     def messages(self) -> list[str]:

@@ -20,6 +20,8 @@ class FakeEngine:
     delay_s: float = 0.0
     error: str | None = None
     break_off: bool = False
+    refused: dict[str, str] = field(default_factory=dict)
+    status: str = "ok"
     requests: list[dict] = field(default_factory=list)
     finished: int = 0
     cancelled: int = 0
@@ -30,7 +32,7 @@ class FakeEngine:
         @app.get("/health")
         async def health() -> dict:
             return {
-                "status": "ok",
+                "status": self.status,
                 "model": "fake",
                 "version": "0",
                 "wire": 1,
@@ -38,6 +40,11 @@ class FakeEngine:
                 "active": 0,
             }
 
+        @app.get("/v1/models")
+        async def models() -> dict:
+            return {"data": [{"id": "fake", "refused": self.refused}]}
+
+        @app.post("/v1/chat/completions")
         @app.post("/v1/completions")
         async def completions(request: Request) -> Response:
             self.requests.append(await request.json())
@@ -51,7 +58,8 @@ class FakeEngine:
         try:
             for character in self.text:
                 await asyncio.sleep(self.delay_s / len(self.text))
-                yield _data({"choices": [{"text": character, "finish_reason": None}]})
+                choice = {"text": character, "delta": {"content": character}}
+                yield _data({"choices": [choice | {"finish_reason": None}]})
                 if self.break_off:
                     self.break_off = False
                     return

@@ -169,7 +169,8 @@ def test_all_who_start_a_broken_model_at_once_are_told(home: Path, tmp_path: Pat
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         args = ("complete", EXAMPLE, *AT, "--model", str(model))
         done = list(pool.map(lambda _: cl_lsp(*args), range(3)))
-    assert all(d.returncode == 1 and "unreadable weights" in d.stderr for d in done)
+    for each in done:
+        assert each.returncode == 1 and "unreadable weights" in each.stderr, each
 
 
 def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
