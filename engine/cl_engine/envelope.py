@@ -113,6 +113,10 @@ def _counts(end: FinishEvent) -> dict[str, Any]:
                 "healed_tokens": usage.healed,
                 "dropped_characters": usage.dropped,
             },
+            "completion_tokens_details": {
+                "accepted_prediction_tokens": usage.accepted,
+                "rejected_prediction_tokens": usage.drafted - usage.accepted,
+            },
         },
         "timings": {name: round(ms, 2) for name, ms in asdict(end.timings).items()},
     }

@@ -20,6 +20,8 @@ class Usage:
     cached: int = 0
     healed: int = 0
     generated: int = 0
+    drafted: int = 0  # tokens guessed from earlier text, and how many of them were right
+    accepted: int = 0
     dropped: int = 0
 
 

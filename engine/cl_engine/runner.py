@@ -29,7 +29,7 @@ class Runner:
         sequence.computed += len(chunk)
         new: list[Pick] = []
         for row, guess in zip(logits, [*draft, None], strict=False):
-            new.append(self._pick(sequence, row))
+            new.append(self._pick(sequence, row, len(new)))
             sequence.tokens.append(new[-1].token)
             if new[-1].token != guess:
                 break
@@ -40,10 +40,10 @@ class Runner:
             )  # the accepted draft is in the cache, the last one not
         return new
 
-    def _pick(self, sequence: Sequence, logits: Tensor) -> Pick:
+    def _pick(self, sequence: Sequence, logits: Tensor, ahead: int) -> Pick:
         pick = sequence.sampler.pick
         if not sequence.required:
-            return pick(logits, sequence.tokens, forbidden=sequence.forbidden)
+            return pick(logits, sequence.tokens, forbidden=sequence.forbidden(ahead))
         allowed = self._tokenizer.continuations(sequence.required)
         picked = pick(logits, sequence.tokens, allowed)
         passed = len(self._tokenizer.piece_bytes[picked.token])

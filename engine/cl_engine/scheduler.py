@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .errors import EngineError, Overloaded
+from .ngram import Acceptance, Draft, NGrams, propose
 from .prompt import HEALING_DEPTH, heal
 from .request import (
     ErrorEvent,
@@ -54,13 +55,16 @@ class Sequence:
     computed: int = 0
     skip: int = 0
     generated: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    guess: Draft = field(default_factory=Draft)  # the draft, if it is one of n-grams
     first_token: float | None = None
     text: StreamDecoder = field(default_factory=StreamDecoder)
+    grams: NGrams = field(default_factory=NGrams)
 
-    @property
-    def forbidden(self) -> frozenset[int]:
-        """Ids that must not come next: those that would end it too early."""
-        early = self.generated < self.request.limits.min_tokens
+    def forbidden(self, ahead: int) -> frozenset[int]:
+        """Ids that must not come next, `ahead` tokens later: those that would end it too early."""
+        early = self.generated + ahead < self.request.limits.min_tokens
         return self.ends if early else frozenset()
 
 
@@ -87,8 +91,10 @@ class Scheduler:
         slots: Slots,
         context: int,
         healing_depth: int = HEALING_DEPTH,
+        speculate: bool = True,
     ):
         self._tokenizer, self._slots = tokenizer, slots
+        self._acceptance = Acceptance() if speculate else None
         self._context, self._healing_depth = context, healing_depth
         self._waiting: deque[Request] = deque()
         self._running: deque[Sequence] = deque()
@@ -172,6 +178,7 @@ class Scheduler:
         if new and sequence.first_token is None:
             sequence.first_token = time.monotonic()
         limits, shown = sequence.request.limits, Shown()
+        self._learn(sequence, new)
         for pick in new:
             if pick.token in sequence.ends:
                 return self._finish(sequence, shown, "stop", self._stop_name(pick.token))
@@ -190,8 +197,28 @@ class Scheduler:
         # Healed text may come back as more tokens than it was, so max_tokens is no bound on this.
         if len(sequence.tokens) >= self._context:
             self._finish(sequence, shown, "length", None)
-        else:
-            shown.deliver(sequence.request)
+            return
+        shown.deliver(sequence.request)
+        if new:
+            self._guess(sequence)
+
+    def _learn(self, sequence: Sequence, new: list[Pick]) -> None:
+        """What the last step made of a guess."""
+        guess, sequence.guess = sequence.guess, Draft()
+        if guess.tokens and self._acceptance:
+            accepted = len(new) - 1
+            sequence.drafted += len(guess.tokens)
+            sequence.accepted += accepted
+            self._acceptance.learn(guess.match, len(guess.tokens), accepted)
+
+    def _guess(self, sequence: Sequence) -> None:
+        """Draft what may come next, to be verified in the next step."""
+        if self._acceptance is None or sequence.required:
+            return
+        left = sequence.request.limits.max_tokens - sequence.generated
+        most = min(left, self._context - len(sequence.tokens)) - 1
+        sequence.guess = propose(sequence.grams, self._acceptance, sequence.tokens, most)
+        sequence.draft = sequence.guess.tokens
 
     def _stop_name(self, token: int) -> str:
         return self._tokenizer.stop_ids.get(token, f"token {token}")
@@ -215,6 +242,8 @@ class Scheduler:
             cached=sequence.cached,
             healed=sequence.healed,
             generated=sequence.generated,
+            drafted=sequence.drafted,
+            accepted=sequence.accepted,
             dropped=request.prompt.dropped,
         )
         timings = Timings(

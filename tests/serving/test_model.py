@@ -149,7 +149,7 @@ def test_int8_weights_are_multiplied_out_for_another_type(dtype: str) -> None:
         assert torch.equal(matrix.weight, product.to(matrix.weight.dtype))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_computes_what_the_cpu_does(tmp_path: Path) -> None:
     ids = random_ids(60, 1)
     for model in (str(make_checkpoint(tmp_path, scale=0.15, layout="meta", files=2)), "embedded"):
