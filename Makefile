@@ -38,7 +38,8 @@ test-editors: .venv/dev .cache/nvim/nvim
 	$(PYTHON) -m venv .venv
 
 .venv/engine: .venv/bin/python pyproject.toml
-	$(BIN)/pip install -q --disable-pip-version-check "$(TORCH)"
+	@echo "installing PyTorch and the rest into .venv: some minutes the first time"
+	$(BIN)/pip install -q --disable-pip-version-check $(TORCH)
 	$(BIN)/pip install -q --disable-pip-version-check -e '.[engine]'
 	touch $@
 

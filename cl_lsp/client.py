@@ -92,6 +92,7 @@ class EngineClient:
         host = f"[{address.host}]" if ":" in address.host else address.host
         base = "http://engine" if address.uds else f"http://{host}:{address.port}"
         headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+        self._refusals: dict[str, str] | None = None
         self._http = httpx2.AsyncClient(
             base_url=base, transport=transport, headers=headers, timeout=TIMEOUT, trust_env=False
         )
@@ -109,6 +110,15 @@ class EngineClient:
     async def models(self) -> list[dict[str, Any]]:
         """Model cards. Raises EngineGone or EngineRefused."""
         return (await self._get("/v1/models", timeout=120))["data"]
+
+    async def refusals(self) -> dict[str, str]:
+        """Why the model lacks a capability, by its name; asked once for each engine.
+
+        Raises EngineGone or EngineRefused.
+        """
+        if (known := self._refusals) is None:
+            known = self._refusals = dict((await self.models())[0].get("refused", {}))
+        return known
 
     async def _get(self, path: str, timeout: float) -> dict[str, Any]:
         try:
@@ -137,9 +147,14 @@ class EngineClient:
                         ended = True
                         break
                     yield _chunk(event.json())
+        except EngineRefused:
+            self._refusals = None
+            raise
         except httpx2.ConnectError as error:
+            self._refusals = None  # the next one may have another model
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
         except (httpx2.HTTPError, ValueError, KeyError) as error:
+            self._refusals = None
             raise EngineDied(
                 f"the engine at {self.address} broke off ({_reason(error)})"
             ) from error

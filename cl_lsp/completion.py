@@ -48,9 +48,11 @@ async def suggest(client: EngineClient, snapshot: Snapshot, config: Config) -> S
     # replaced, and come back if the model does not write them.
     closers = rest if rest.strip() and postprocess.only_closers(rest) else ""
     before, after = _unix(snapshot.before), _unix(snapshot.after[len(closers) :])
+    # A model that cannot infill completes what stands before the cursor.
+    infills = "infilling" not in await client.refusals()
     request = CompletionRequest(
         prompt=prefix_window(before),
-        suffix=suffix_window(after),
+        suffix=suffix_window(after) if infills else None,
         model=config.model,
         max_tokens=config.max_tokens,
         stop=stops_for(snapshot),

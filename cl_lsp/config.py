@@ -21,6 +21,9 @@ class Config:
     idle_exit_minutes: float = 30
     """A daemon that this editor started stops after so long without a request."""
 
+    chat_template: str | None = None
+    """A file that says what the model can do, for a daemon that this editor starts."""
+
 
 def model_name(given: str) -> str:
     """A directory by its absolute path: the daemon may run elsewhere, and others may ask too."""
@@ -50,6 +53,8 @@ def parse_config(options: object) -> tuple[Config, list[str]]:
             values[field.name] = value
     if "model" in values:
         values["model"] = model_name(values["model"])
+    if values.get("chat_template"):
+        values["chat_template"] = str(Path(values["chat_template"]).expanduser().absolute())
     return Config(**values), problems
 
 
@@ -58,6 +63,8 @@ def _problem(name: str, value: object) -> str | None:
     match name:
         case "model":
             return None if isinstance(value, str) and value else "must be a name or a directory"
+        case "chat_template":
+            return None if value is None or (isinstance(value, str) and value) else "must be a file"
         case "plain_completion":
             return (
                 None if value is None or isinstance(value, bool) else "must be true, false or null"

@@ -57,11 +57,18 @@ def user_address() -> Address:
 class Daemon:
     """The daemon behind one unix socket, as one client sees it."""
 
-    def __init__(self, client: EngineClient, model: str, idle_exit_minutes: float):
+    def __init__(
+        self,
+        client: EngineClient,
+        model: str,
+        idle_exit_minutes: float,
+        chat_template: str | None = None,
+    ):
         if client.address.uds is None:
             raise ValueError("only a daemon on a unix socket can be started")
         self._client, self._socket = client, client.address.uds
         self._model, self._idle_exit = model, idle_exit_minutes
+        self._template = chat_template
 
     async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
         """Return when the model is loaded; starts the daemon if there is none.
@@ -104,6 +111,8 @@ class Daemon:
         command += ["--uds", str(self._socket), "--idle-exit", str(self._idle_exit)]
         # Gigabytes are fetched when the user says so, not by the first key.
         command += ["--no-download"]
+        if self._template is not None:
+            command += ["--chat-template", self._template]
         try:
             log_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with open(log_file(), "ab") as log:

@@ -121,7 +121,8 @@ class ClLsp(LanguageServer):
         await asyncio.shield(self._starting)
 
     async def _start_engine(self) -> None:
-        daemon = Daemon(self.engine(), self.config.model, self.config.idle_exit_minutes)
+        config = self.config
+        daemon = Daemon(self.engine(), config.model, config.idle_exit_minutes, config.chat_template)
         async with progress(self, f"cl-lsp: loading {self.config.model}") as report:
             await daemon.ensure(report)
 

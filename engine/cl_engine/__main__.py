@@ -6,6 +6,7 @@
 import argparse
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -41,8 +42,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--dtype",
         default="auto",
-        metavar="T",
-        help="auto (default: bfloat16 on a GPU, float32 on a CPU), float32, bfloat16",
+        choices=("auto", "float32", "bfloat16"),
+        help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
     )
     p.add_argument(
         "--no-download", action="store_true", help="refuse a model that is not on this disk"
@@ -84,7 +85,9 @@ def main() -> int:
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        return RUN[args.command](args)
+        code = RUN[args.command](args)
+        sys.stdout.flush()
+        return code
     except EngineError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_CODES.get(type(error), 1)
@@ -93,6 +96,9 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `cl-lsp models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def run_serve(args: argparse.Namespace) -> int:
@@ -127,7 +133,14 @@ def run_serve(args: argparse.Namespace) -> int:
 
         where = where or f"http://{host_and_port(listener)}/v1"
         serving = Serving(
-            args.model, where, token, args.idle_exit * 60, args.device, args.dtype, template
+            args.model,
+            where,
+            token,
+            token_file=None if token is None else args.token_file,
+            idle_exit_s=args.idle_exit * 60,
+            device=args.device,
+            dtype=args.dtype,
+            template=template,
         )
         serve(serving, listener)
     return 0

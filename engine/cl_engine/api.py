@@ -4,12 +4,14 @@ with pipeline("codellama/CodeLlama-7b-hf") as pipe:
     print(pipe("def fib(n):", GenerationConfig(max_new_tokens=64)).text)
 """
 
+import os
 import queue
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from .bar import loading_bar
+from .chat import kind
 from .errors import EngineError, InvalidRequest
 from .facts import read_facts
 from .generation import GenerationConfig
@@ -20,6 +22,7 @@ from .request import ErrorEvent, Event, FinishEvent, FinishReason, Request, Text
 from .template import Asked, ChatTemplateConfig
 
 __all__ = ["ChatTemplateConfig", "GenerationConfig", "Pipeline", "Response", "pipeline"]
+CLOSED = "this pipeline is closed"
 WINDOW = 32  # requests given to the engine at once; it turns those past its queue away
 
 Prompts = Asked | Sequence[Asked]
@@ -122,11 +125,15 @@ class Pipeline:
         """One job for each answer, and whether `prompts` is a single prompt."""
         many, single = _as_list(prompts)
         given = GenerationConfig() if gen_config is None else gen_config
+        if not isinstance(given, GenerationConfig | Sequence):
+            raise InvalidRequest(f"gen_config: {kind(given)}, not a GenerationConfig")
         configs = [given] * len(many) if isinstance(given, GenerationConfig) else list(given)
         if len(configs) != len(many):
             raise InvalidRequest(f"gen_config: {len(configs)} for {len(many)} prompts")
         jobs = []
         for index, (asked, config) in enumerate(zip(many, configs, strict=True)):
+            if not isinstance(config, GenerationConfig):
+                raise InvalidRequest(f"gen_config: {kind(config)}, not a GenerationConfig")
             config = config.within(self._model.llama.config.context)
             room = self._model.llama.config.context - config.max_tokens
             prompt = self.template.prompt(self._model.tokenizer, asked, room)
@@ -138,7 +145,7 @@ class Pipeline:
     def _stream(self, jobs: list[_Job]) -> Iterator[tuple[int, Response]]:
         """(number of the job, piece), for all jobs until each has finished."""
         if self._closed:
-            raise EngineError("this pipeline is closed")
+            raise EngineError(CLOSED)
         events: queue.SimpleQueue[tuple[int, Event]] = queue.SimpleQueue()
         waiting = list(enumerate(jobs))[::-1]
         running: dict[int, Request] = {}
@@ -151,7 +158,7 @@ class Pipeline:
                     self._engine.submit(running[number])
                 number, event = events.get()
                 if isinstance(event, ErrorEvent):
-                    raise event.error
+                    raise EngineError(CLOSED) if self._closed else event.error
                 piece = Response(index=jobs[number].index)
                 piece.input_token_len = len(jobs[number].prompt.ids)
                 piece.dropped_characters = jobs[number].prompt.dropped
@@ -190,17 +197,18 @@ def _as_list(prompts: Prompts) -> tuple[list[Asked], bool]:
     if isinstance(prompts, str):
         return [prompts], True
     if not isinstance(prompts, Sequence):
-        raise InvalidRequest(f"prompts: a {type(prompts).__name__}, not a text or a list")
+        hint = " (one message: put it into a list)" if isinstance(prompts, Mapping) else ""
+        raise InvalidRequest(f"prompts: {kind(prompts)}, not a text or a list{hint}")
     if prompts and all(isinstance(item, Mapping) for item in prompts):
         return [prompts], True  # pyright: ignore[reportReturnType]
     for item in prompts:
         if not isinstance(item, str | Sequence):
-            raise InvalidRequest(f"prompts: holds a {type(item).__name__}, not texts or chats")
+            raise InvalidRequest(f"prompts: holds {kind(item)}, not texts or chats")
     return list(prompts), False  # pyright: ignore[reportReturnType]
 
 
 def pipeline(
-    model_path: str,
+    model_path: str | os.PathLike[str],
     *,
     chat_template_config: ChatTemplateConfig | None = None,
     revision: str | None = None,
@@ -214,7 +222,10 @@ def pipeline(
     BrokenCheckpoint, CannotPull, Unsupported if the model lacks the template's capability, or
     EngineError if there is too little memory.
     """
+    model_path = os.fspath(model_path)
     template = chat_template_config or ChatTemplateConfig()
+    if not isinstance(template, ChatTemplateConfig):
+        raise InvalidRequest(f"chat_template_config: {kind(template)}, not a ChatTemplateConfig")
     ensure(model_path, revision=revision)
     template.of(read_facts(model_path, revision=revision).identity)  # before gigabytes are read
     engine = Engine(

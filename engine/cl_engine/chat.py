@@ -53,7 +53,7 @@ def chat_prompt(
             return Prompt(ids, healable=0, dropped=lost)
     with_system = "" if system is None else " and the system's message"
     raise InvalidRequest(
-        f"messages: the last one{with_system} take {len(ids)} tokens; there is room for {limit}"
+        f"messages: the last one{with_system} need {len(ids)} tokens; there is room for {limit}"
     )
 
 
@@ -68,10 +68,10 @@ def text_of(content: Any) -> str:
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
-        raise InvalidRequest(f"content is {_kind(content)}, not a text or a list of text parts")
+        raise InvalidRequest(f"content is {kind(content)}, not a text or a list of text parts")
     for part in content:
         if not isinstance(part, Mapping):
-            raise InvalidRequest(f"content holds {_kind(part)}, not only text parts")
+            raise InvalidRequest(f"content holds {kind(part)}, not only text parts")
         if part.get("type") != "text":
             raise InvalidRequest(
                 f"content holds a part of type {part.get('type')!r}, not only text"
@@ -84,12 +84,12 @@ def text_of(content: Any) -> str:
 def _read(messages: Sequence[Mapping[str, Any]]) -> tuple[str | None, list[Turn]]:
     """The system's message, if there is one, and the turns."""
     if not isinstance(messages, Sequence) or isinstance(messages, str):
-        raise InvalidRequest(f"messages: {_kind(messages)}, not a list")
+        raise InvalidRequest(f"messages: {kind(messages)}, not a list")
     texts: list[str] = []
     system = None
     for at, message in enumerate(messages):
         if not isinstance(message, Mapping):
-            raise InvalidRequest(f"messages[{at}]: {_kind(message)}, not an object")
+            raise InvalidRequest(f"messages[{at}]: {kind(message)}, not an object")
         role = message.get("role")
         try:
             text = text_of(message.get("content"))
@@ -117,8 +117,12 @@ def _wrong_role(role: object, expected: str) -> str:
     return f"the role is {role!r}, not 'system', 'user' or 'assistant'"
 
 
-def _kind(value: object) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"
+def kind(value: object) -> str:
+    """What `value` is, for a message."""
+    if value is None:
+        return "nothing"
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _meta(tokenizer: Tokenizer, turn: Turn, system: str | None, _first: bool) -> list[int]:

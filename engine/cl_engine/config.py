@@ -106,7 +106,10 @@ class _Settings:
             raise BrokenCheckpoint(f"{self.path}: rope type {kind!r} is not Code Llama's")
         theta = self.raw.get("rope_theta") or nested.get("rope_theta")
         if not theta:
-            raise BrokenCheckpoint(f"{self.path}: no rope_theta; Code Llama has 1000000")
+            raise BrokenCheckpoint(
+                f"{self.path}: no rope_theta; Code Llama has 1000000 (70B-Python and"
+                " 70B-Instruct 10000)"
+            )
         return self.positive("rope_theta", theta)
 
 

@@ -32,7 +32,9 @@ def export(model: str, target: Path, file_bytes: int = FILE_BYTES) -> Path:
     source, config, tokenizer = facts.folder, facts.config, facts.tokenizer
     checkpoint = open_weights(facts)
     existed = target.exists()
-    if existed and (not target.is_dir() or any(target.iterdir())):
+    if existed and not target.is_dir():
+        raise CannotServe(f"{target} is a file, not a directory")
+    if existed and any(target.iterdir()):
         raise CannotServe(f"{target} exists and is not empty")
     shapes = config.tensor_shapes()
     files = _files(checkpoint.in_order(shapes), shapes, file_bytes)

@@ -24,61 +24,53 @@ class GenerationConfig:
     Source of names and defaults: InternLM/lmdeploy `lmdeploy/messages.py`, `GenerationConfig`; of
     the definitions: huggingface/transformers `generation/logits_process.py`, in whose order they
     apply.
+
+    n: Answers to each prompt; with a `random_seed` s they have the seeds s, s+1, …
+    max_new_tokens: The most tokens of an answer. None: 512, or half of a context smaller
+        than 1,024.
+    do_sample: False: the likeliest token each time (greedy), whatever the next five fields
+        say.
+    top_p: Sample among the fewest likeliest tokens whose probabilities reach this sum
+        (nucleus sampling, arXiv 1904.09751); 1: among all.
+    top_k: Sample among so many of the likeliest tokens (arXiv 1805.04833); 0: among all.
+    min_p: Leave out tokens less likely than this share of the likeliest one (arXiv
+        2407.01082).
+    temperature: Logits are divided by it; 0 is greedy too. At most 2.
+    random_seed: Equal seeds give equal answers, whatever else the engine does. None:
+        another each time.
+    repetition_penalty: Positive logits of tokens that were there before, in prompt or
+        answer, are divided by it, negative ones multiplied (CTRL, arXiv 1909.05858); 1:
+        none.
+    ignore_eos: The model's end tokens (EOS, `▁<EOT>`) do not end the answer.
+    stop_words: Texts that end the answer; they are not part of it.
+    bad_words: Texts whose tokens never occur in this order, at a word's beginning or inside
+        one.
+    stop_token_ids: Token ids that end the answer; not part of it.
+    bad_token_ids: Token ids that never occur.
+    min_new_tokens: Until there are so many tokens, none is chosen that would end it. Stop
+        words still do.
+    skip_special_tokens: False: control tokens that do not end the answer show in its text.
+    logprobs: Report natural log-probabilities of each chosen token and of so many of the
+        likeliest: the model's own, before any of the fields above.
     """
 
     n: int = 1
-    """Answers to each prompt; with a `random_seed` s they have the seeds s, s+1, …"""
-
     max_new_tokens: int | None = None
-    """The most tokens of an answer. None: 512, or half of a context smaller than 1,024."""
-
     do_sample: bool = False
-    """False: the likeliest token each time (greedy), whatever the next five fields say."""
-
     top_p: float = 1.0
-    """Sample among the fewest likeliest tokens whose probabilities reach this sum (nucleus
-    sampling, arXiv 1904.09751); 1: among all."""
-
     top_k: int = 50
-    """Sample among so many of the likeliest tokens (arXiv 1805.04833); 0: among all."""
-
     min_p: float = 0.0
-    """Leave out tokens less likely than this share of the likeliest one (arXiv 2407.01082)."""
-
     temperature: float = 0.8
-    """Logits are divided by it; 0 is greedy too. At most 2."""
-
     random_seed: int | None = None
-    """Equal seeds give equal answers, whatever else the engine does. None: another each time."""
-
     repetition_penalty: float = 1.0
-    """Positive logits of tokens that were there before, in prompt or answer, are divided by it,
-    negative ones multiplied (CTRL, arXiv 1909.05858); 1: none."""
-
     ignore_eos: bool = False
-    """The model's end tokens (EOS, `▁<EOT>`) do not end the answer."""
-
     stop_words: Sequence[str] | None = None
-    """Texts that end the answer; they are not part of it."""
-
     bad_words: Sequence[str] | None = None
-    """Texts whose tokens never occur in this order, at a word's beginning or inside one."""
-
     stop_token_ids: Sequence[int] | None = None
-    """Token ids that end the answer; not part of it."""
-
     bad_token_ids: Sequence[int] | None = None
-    """Token ids that never occur."""
-
     min_new_tokens: int | None = None
-    """Until there are so many tokens, none is chosen that would end it. Stop words still do."""
-
     skip_special_tokens: bool = True
-    """False: control tokens that do not end the answer show in its text."""
-
     logprobs: int | None = None
-    """Report natural log-probabilities of each chosen token and of so many of the likeliest: the
-    model's own, before any of the fields above."""
 
     def __post_init__(self) -> None:
         integers = (

@@ -7,6 +7,7 @@ import asyncio
 import hmac
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Request
@@ -87,18 +88,22 @@ class ChatRequest(GenerationRequest):
 
 
 def create_app(
-    engine: Engine, token: str | None = None, template: ChatTemplateConfig | None = None
+    engine: Engine,
+    token: str | None = None,
+    template: ChatTemplateConfig | None = None,
+    token_file: Path | None = None,
 ) -> FastAPI:
     """The ASGI application; with `token`, all but `/health` asks for it as a bearer token.
 
     `template` decides what a chat's messages become; without one they are a chat, or refused.
     """
+    where = f" (it is in {token_file})" if token_file else ""
     app = FastAPI(version=__version__, max_body_size=MAX_BODY, openapi_url=None)
 
     def authorized(request: Request) -> None:
         given = request.headers.get("authorization", "").encode()
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            raise Unauthorized("this server wants its token: Authorization: Bearer …")
+            raise Unauthorized(f"this server wants its token: Authorization: Bearer …{where}")
 
     @app.exception_handler(EngineError)
     async def on_engine_error(_request: Request, error: EngineError) -> JSONResponse:
@@ -154,6 +159,8 @@ def create_app(
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         check_model(engine, body.model)
         loaded = await engine.model()
+        if template is None:
+            loaded.identity.require("chat")
         decided = (template or ChatTemplateConfig(capability="chat")).of(loaded.identity)
         context = loaded.llama.config.context
         wanted = body.max_completion_tokens or body.max_tokens
@@ -187,7 +194,10 @@ def create_app(
 def check_model(engine: Engine, name: str | None) -> None:
     if name is not None and canonical_name(name) != engine.model_name:
         serving = engine.model_name
-        raise UnknownModel(f"this engine serves {serving!r}, not {name!r}; `cl-lsp stop` ends it")
+        raise UnknownModel(
+            f"this engine serves {serving!r}, not {name!r}; stop it before another (`cl-lsp stop`"
+            " ends the user's daemon)"
+        )
 
 
 def completion_of(model: LoadedModel, body: CompletionRequest, limits: Limits) -> Prompt:

@@ -11,11 +11,12 @@ from .config import read_config
 from .hub import EMBEDDED_FOLDER, HubModel, on_disk
 
 TABLE_TOKENS = 1000  # that the table's column for the KV cache counts
-FLOAT32_BYTES = 4
+BF16_BYTES = 2
 DIM, PLAIN = "\033[2m", "\033[0m"
 NOTES = """\
-Memory is for bf16 weights and a bf16 KV cache per 1000 tokens (embedded: int8
-and float32). `cl-lsp pull CodeLlama-7b-hf` downloads; 7b, 13b-python … will do."""
+Memory for weights and, per 1000 tokens, KV cache in bf16, as on a GPU
+(embedded: int8 weights). On a CPU twice that, unless `serve --dtype bfloat16`.
+`cl-lsp pull CodeLlama-7b-hf` downloads; 7b, 13b-python … will do."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def _embedded() -> Row:
         capabilities=["completion", "infilling"],
         context=config.context,
         weight_bytes=_bytes(EMBEDDED_FOLDER.glob("*.safetensors")),
-        kv_bytes_per_token=2 * config.layers * config.kv_heads * config.head_dim * FLOAT32_BYTES,
+        kv_bytes_per_token=2 * config.layers * config.kv_heads * config.head_dim * BF16_BYTES,
         path=str(EMBEDDED_FOLDER),
         disk_bytes=_bytes(EMBEDDED_FOLDER.iterdir()),
     )

@@ -4,6 +4,7 @@ Closing a `Generation` is what cancels: it ends the iteration and, within one st
 """
 
 import asyncio
+import atexit
 import concurrent.futures
 import contextlib
 import logging
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 SLOTS = 4  # sequences with a KV cache of their own
 # Half of the cores: the editor needs the rest, and a product of few rows gains nothing from more.
 THREADS = max(1, (os.cpu_count() or 1) // 2)
+
+STOP_S = 20  # seconds; a step of a large model on a CPU is the longest wait
 
 State = Literal["loading", "ok", "failed"]
 
@@ -126,13 +129,16 @@ class Engine:
         return "failed" if self.error else "ok"
 
     def start(self) -> None:
+        # A thread that is inside torch when the interpreter goes takes the process down with it.
+        atexit.register(self.stop)
         self._thread.start()
 
     def stop(self) -> None:
         """Give up what is under way and end the thread; a load in progress is not waited for."""
+        atexit.unregister(self.stop)
         self.inbox.put(None)
-        if self.loaded.done():
-            self._thread.join(timeout=5)
+        if self.loaded.done() and self._thread.is_alive():
+            self._thread.join(timeout=STOP_S)
 
     async def model(self) -> LoadedModel:
         """The model, when it is there. Raises what went wrong while it was loaded."""

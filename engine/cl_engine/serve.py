@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -46,6 +47,7 @@ class Serving:
     model: str
     where: str
     token: str | None = None
+    token_file: Path | None = None
     idle_exit_s: float = 0  # end after so long without a request; 0: never
     device: str = "auto"
     dtype: str = "auto"
@@ -63,7 +65,7 @@ def serve(what: Serving, listener: socket.socket) -> None:
     progress = loading_bar(what.model)
     engine = Engine(what.model, device=what.device, dtype=what.dtype, progress=progress)
     config = uvicorn.Config(
-        create_app(engine, what.token, what.template),
+        create_app(engine, what.token, what.template, what.token_file),
         log_config=None,
         lifespan="off",
         timeout_graceful_shutdown=GRACE_S,
@@ -79,7 +81,9 @@ def serve(what: Serving, listener: socket.socket) -> None:
         def on_loaded() -> None:
             if engine.state == "ok":
                 seconds = time.monotonic() - began
-                print(f"serving {what.model} on {what.where} after {seconds:.1f} s", flush=True)
+                asks = f", token in {what.token_file}" if what.token_file else ""
+                told = f"serving {what.model} on {what.where}, loaded in {seconds:.1f} s{asks}"
+                print(told, flush=True)
             else:
                 server.should_exit = True
 

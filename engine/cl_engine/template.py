@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .catalogue import CAPABILITIES, Capability, Identity
+from .catalogue import CAPABILITIES, EMBEDDED, Capability, Identity
 from .chat import FORMATS, Format, chat_prompt, text_of
 from .errors import InvalidRequest
-from .prompt import Prompt, completion_prompt, infilling_prompt, split_fill
+from .prompt import FILL, Prompt, completion_prompt, infilling_prompt, split_fill
 from .tokenizer import Tokenizer
 
 Asked = str | Sequence[Mapping[str, Any]]  # a text, or OpenAI's messages
@@ -31,13 +31,15 @@ class ChatTemplateConfig:
 
     capability: Capability | None = None
     """`completion`, `infilling`, `chat` or `python`; None: chat for Instruct models, else
-    completion. Of a model whose name says nothing it also says that the model can do this."""
+    completion of texts, while chats and `<FILL>` are refused. Of a model whose name says nothing it
+    also says that the model can do this."""
 
     meta_instruction: str | None = None
     """The system's message of a chat that has none of its own. None: no such message."""
 
-    suffix_first: bool = False
-    """Infilling: SPM order, with healing, instead of Meta's default PSM."""
+    suffix_first: bool | None = None
+    """Infilling in SPM order, with healing, or in PSM order. None: PSM, as Meta's code has it, but
+    SPM for `embedded`, which does twice as well with it (docs/healing.md)."""
 
     format: Format | None = None
     """A chat's rendering: `meta`, `lmdeploy` or, for 70B-Instruct, `source`. None: the model's."""
@@ -46,7 +48,7 @@ class ChatTemplateConfig:
     """Texts that end every answer, besides those of the request."""
 
     def __post_init__(self) -> None:
-        if self.model_name != "codellama":
+        if str(self.model_name).lower() != "codellama":
             raise InvalidRequest(f"model_name: {self.model_name!r} is not 'codellama'")
         if self.capability not in (None, *CAPABILITIES):
             known = ", ".join(CAPABILITIES)
@@ -55,7 +57,7 @@ class ChatTemplateConfig:
             raise InvalidRequest(f"format: {self.format!r} is none of {', '.join(FORMATS)}")
         if not isinstance(self.meta_instruction, str | None):
             raise InvalidRequest("meta_instruction: not a text")
-        if not isinstance(self.suffix_first, bool):
+        if not isinstance(self.suffix_first, bool | None):
             raise InvalidRequest("suffix_first: not true or false")
         words = self.stop_words or ()
         if isinstance(words, str) or not all(isinstance(word, str) for word in words):
@@ -63,13 +65,13 @@ class ChatTemplateConfig:
         object.__setattr__(self, "stop_words", tuple(words))
 
     @classmethod
-    def from_json(cls, path: Path) -> "ChatTemplateConfig":
+    def from_json(cls, path: str | Path) -> "ChatTemplateConfig":
         """A template from a file such as `{"model_name": "codellama", "capability": "chat"}`.
 
         Raises InvalidRequest, with the file's name.
         """
         try:
-            raw = json.loads(path.read_bytes())
+            raw = json.loads(Path(path).read_bytes())
             if not isinstance(raw, dict):
                 raise InvalidRequest("not an object")
             known = [field.name for field in fields(cls)]
@@ -89,7 +91,7 @@ class ChatTemplateConfig:
         capability = self.capability or default
         identity = identity.with_template(capability)
         identity.require(capability)
-        return Template(replace(self, capability=capability), capability, identity)
+        return Template(self, capability, identity)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,10 @@ class Template:
             return chat_prompt(tokenizer, self._messages(asked), limit, self.config.format)
         text = self._text(asked)
         if self.capability == "infilling":
-            order = "spm" if self.config.suffix_first else "psm"
+            suffix_first = self.config.suffix_first
+            if suffix_first is None:
+                suffix_first = self.identity.label == EMBEDDED
+            order = "spm" if suffix_first else "psm"
             return infilling_prompt(tokenizer, *split_fill(text), limit, order)
         return replace(completion_prompt(tokenizer, text, limit), healable=0)
 
@@ -123,7 +128,14 @@ class Template:
     def _text(self, asked: Asked) -> str:
         """A text, or the only message's: what is no chat has no turns."""
         if isinstance(asked, str):
+            if FILL in asked and self.config.capability is None:
+                raise InvalidRequest(
+                    f"{FILL}: filling it in needs a chat template with capability 'infilling'; with"
+                    " 'completion' it is ordinary text"
+                )
             return asked
+        if self.config.capability is None:
+            self.identity.require("chat")
         if len(asked) != 1 or asked[0].get("role") != "user":
             raise InvalidRequest(
                 f"messages: for {self.capability} give one message, the user's: its content is the"

@@ -42,6 +42,25 @@ async def test_a_key_becomes_ghost_text(client: LspClient, engine: FakeEngine) -
     assert await client.shutdown() == 0
 
 
+async def test_a_model_that_cannot_infill_completes_the_prefix(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    engine.refused = {"infilling": "a Python model"}
+    await client.initialize()
+    client.open(TEXT)
+    items = (await client.inline(1, 6))["items"]
+    assert items[0]["insertText"] == "turn x"
+    assert engine.requests[0]["suffix"] is None
+    # Asked once; again after an error, for another engine may serve by then.
+    engine.refused, engine.error = {}, "another model"
+    client.insert("t", 1, 6)
+    assert (await client.inline(1, 7))["items"] == []
+    engine.error = None
+    client.insert("u", 1, 7)
+    await client.inline(1, 8)
+    assert [request["suffix"] is None for request in engine.requests] == [True, True, False]
+
+
 async def test_an_overtaken_request_is_null_and_its_work_stops(
     client: LspClient, engine: FakeEngine
 ) -> None:

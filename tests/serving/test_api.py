@@ -222,9 +222,17 @@ def test_a_chat_needs_an_instruct_model(tmp_path: Path) -> None:
         pipeline(base, chat_template_config=chat, device="cpu")
     with pipeline(base, device="cpu") as pipe:
         assert pipe.template.capability == "completion"
-        assert one(pipe(CHAT, short)).token_ids == one(pipe("hi", short)).token_ids
+        with pytest.raises(Unsupported, match="not an Instruct model"):
+            pipe(CHAT)
+        with pytest.raises(InvalidRequest, match="<FILL>: filling it in needs a chat template"):
+            pipe("a <FILL> b")
+        plain = one(pipe("hi", short)).token_ids
+    completion = ChatTemplateConfig(capability="completion")
+    with pipeline(Path(base), chat_template_config=completion, device="cpu") as pipe:
+        assert one(pipe(CHAT, short)).token_ids == plain
         with pytest.raises(InvalidRequest, match="for completion give one message"):
             pipe([{"role": "system", "content": "x"}, *CHAT])
+        assert one(pipe("a <FILL> b", short)).token_ids
     infilling = ChatTemplateConfig(capability="infilling")
     for name in ("CodeLlama-7b-Python-hf", "CodeLlama-34b-hf"):
         with pytest.raises(Unsupported, match=r"cannot do infilling.*CodeLlama-13b-hf"):
@@ -272,9 +280,37 @@ def test_bad_values_are_named(field: str, value: object, message: str | None) ->
 def test_what_only_the_model_knows_is_wrong_is_named(pipe: Pipeline) -> None:
     with pytest.raises(InvalidRequest, match="stop_token_ids: 8192 is not below 8192"):
         pipe(PROMPT, GenerationConfig(stop_token_ids=[8192]))
-    for prompts, message in ((3, "prompts: a int"), ([PROMPT, 3], "prompts: holds a int")):
+    cases: list[tuple[Any, str]] = [
+        (3, "prompts: an int"),
+        ([PROMPT, 3], "prompts: holds an int"),
+        (CHAT[0], "a dict, not a text or a list .one message: put it into a list"),
+    ]
+    for prompts, message in cases:
         with pytest.raises(InvalidRequest, match=message):
-            pipe(prompts)  # type: ignore[arg-type]
+            pipe(prompts)
+    wrong: Any = {"max_new_tokens": 4}
+    with pytest.raises(InvalidRequest, match="gen_config: a dict, not a GenerationConfig"):
+        pipe(PROMPT, wrong)
+    with pytest.raises(InvalidRequest, match="chat_template_config: a dict"):
+        pipeline("embedded", chat_template_config=wrong)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("raise ValueError('mine')", 1), ("break", 0), ("pipe.close(); break", 0)]
+)
+def test_a_process_that_ends_in_mid_generation_ends_well(ending: str, code: int) -> None:
+    script = f"""
+from cl_engine import GenerationConfig, pipeline
+pipe = pipeline("embedded", device="cpu")
+stream = pipe.stream_infer("def f(x):", GenerationConfig(max_new_tokens=2000, ignore_eos=True))
+for piece in stream:
+    {ending}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stderr
+    assert "terminate" not in done.stderr
 
 
 def test_a_closed_pipeline_says_so(folder: Path) -> None:
@@ -288,7 +324,7 @@ def test_a_closed_pipeline_says_so(folder: Path) -> None:
 def test_a_template_file(tmp_path: Path) -> None:
     path = tmp_path / "codellama.json"
     path.write_text('{"model_name": "codellama", "capability": "completion"}')
-    assert ChatTemplateConfig.from_json(path) == ChatTemplateConfig(capability="completion")
+    assert ChatTemplateConfig.from_json(str(path)) == ChatTemplateConfig(capability="completion")
     cases = {
         '{"capability": "dance"}': "codellama.json: capability: 'dance' is none of completion",
         '{"model_name": "llama4"}': "model_name: 'llama4'",

@@ -192,7 +192,7 @@ def test_too_long_a_chat_loses_its_oldest_turns(format: Format) -> None:
 def test_a_last_message_that_does_not_fit_is_refused_with_both_numbers() -> None:
     own = tokenizer(PLAIN)
     need = len(chat_prompt(own, dialog("be brief", "last " * 20), ROOM).ids)
-    with pytest.raises(InvalidRequest, match=rf"system's message take {need} tokens.* {need - 1}"):
+    with pytest.raises(InvalidRequest, match=rf"system's message need {need} tokens.* {need - 1}"):
         chat_prompt(own, dialog("be brief", "a", "b", "last " * 20), need - 1)
     with pytest.raises(InvalidRequest, match="room for 0"):
         chat_prompt(own, dialog(None, "hi"), 0)
@@ -213,8 +213,8 @@ USER, ANSWER, SYSTEM = ({"role": r, "content": "x"} for r in ("user", "assistant
         ([USER, SYSTEM], r"messages\[1\]: a system message can only be the first"),
         ([USER, ANSWER, {"role": "tool", "content": "x"}], r"messages\[2\]: the role is 'tool'"),
         ([{"content": "x"}], r"messages\[0\]: the role is None"),
-        ([{"role": "user"}], r"messages\[0\]: content is null"),
-        ([{"role": "user", "content": 3}], r"messages\[0\]: content is a int"),
+        ([{"role": "user"}], r"messages\[0\]: content is nothing"),
+        ([{"role": "user", "content": 3}], r"messages\[0\]: content is an int"),
         ([{"role": "user", "content": ["x"]}], r"messages\[0\]: content holds a str"),
         ([{"role": "user", "content": [{"type": "image_url"}]}], "part of type 'image_url'"),
         ([{"role": "user", "content": [{"type": "text"}]}], "text part without"),

@@ -337,7 +337,7 @@ async def test_a_stopping_engine_ends_its_streams(tiny: Path, tmp_path: Path) ->
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("named")
-    for name in ("CodeLlama-7b-Instruct-hf", "CodeLlama-7b-hf"):
+    for name in ("CodeLlama-7b-Instruct-hf", "CodeLlama-7b-hf", "my-tune"):
         make_checkpoint(folder / name, seed=4)
     return folder
 
@@ -394,6 +394,19 @@ async def test_a_base_model_refuses_a_chat_unless_a_template_decides(models: Pat
     async with client_of(base, "--chat-template", str(template)) as http:
         answered = (await http.post("/v1/chat/completions", json=CHAT)).json()
         assert answered["choices"][0]["message"]["content"] == plain["choices"][0]["text"]
+
+
+async def test_a_model_whose_name_says_nothing_chats_only_by_template(models: Path) -> None:
+    tune = str(models / "my-tune")
+    async with client_of(tune) as http:
+        refused = await http.post("/v1/chat/completions", json=CHAT)
+        assert refused.status_code == 400
+        assert 'a chat template with "capability": "chat" says so' in refused.text.replace("\\", "")
+    template = models / "chat.json"
+    template.write_text('{"capability": "chat"}')
+    async with client_of(tune, "--chat-template", str(template)) as http:
+        assert (await http.post("/v1/chat/completions", json=CHAT)).status_code == 200
+        assert "chat" in (await http.get("/v1/models")).json()["data"][0]["capabilities"]
 
 
 def test_a_template_that_the_model_cannot_follow_ends_the_start(models: Path) -> None:

@@ -125,9 +125,10 @@ def test_an_export_of_broken_weights_leaves_nothing(tmp_path: Path) -> None:
 
 def test_nothing_is_written_over(tmp_path: Path, tiny: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    for target in (tmp_path, tmp_path / "file"):
-        with pytest.raises(CannotServe, match="exists and is not empty"):
-            export(str(tiny), target)
+    with pytest.raises(CannotServe, match="exists and is not empty"):
+        export(str(tiny), tmp_path)
+    with pytest.raises(CannotServe, match="file is a file, not a directory"):
+        export(str(tiny), tmp_path / "file")
     with pytest.raises(CannotServe, match="Not a directory"):
         export(str(tiny), tmp_path / "file" / "below")
     assert (tmp_path / "file").read_text() == "mine"

@@ -173,7 +173,7 @@ assert not {{"torch", "fastapi", "transformers"}} & sys.modules.keys()
         ((*COMPLETE[:3], "."), InvalidRequest, "directory"),
         ((*COMPLETE[:3], "latin1"), InvalidRequest, "latin1: not UTF-8 .*0xE9 at offset 3"),
         (("--model", "plain", *CHAT[:3], "prefix"), InvalidRequest, "prefix: not JSON"),
-        (("--model", "plain", *CHAT[:3], "number"), InvalidRequest, "messages: a int, not a list"),
+        (("--model", "plain", *CHAT[:3], "number"), InvalidRequest, "messages: an int, not a list"),
         (("--model", "other", *COMPLETE), BrokenCheckpoint, "has 32000 pieces, the model 32016"),
         (("--model", "untold", *COMPLETE), BrokenCheckpoint, r"no tokenizer\.model or"),
     ],
