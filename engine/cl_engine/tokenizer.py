@@ -8,7 +8,7 @@ a prompt is made of is `prompt.py`'s business. Source: facebookresearch/codellam
 import bisect
 import codecs
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -23,6 +23,8 @@ MERGE_STEPS = ("▁<SU", "▁<SUF", "▁<PRE", "▁<M", "▁<MID", "▁<E", "▁
 CONTROLS = ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>")
 TAIL = tuple("▁<EOT>" + "<EOT>" * n for n in range(1, 6))
 INFILL_PIECES = MERGE_STEPS + CONTROLS + TAIL
+# Lines whose ids are kept, and the length (in characters) from which a line is not kept.
+KNOWN_LINES, LONG_LINE = 20_000, 500
 # Ends a message in 70B-Instruct's chats; it took the place of the last of those 16.
 STEP = "<step>"
 
@@ -38,7 +40,7 @@ class InfillIds:
 
 
 class Tokenizer:
-    """One vocabulary. Thread-safe: all state is read-only after construction.
+    """One vocabulary. Thread-safe: after construction only its memory of lines changes.
 
     `infill` and `step` are None if the vocabulary lacks those pieces. Ids from `first_control` on
     (`size`, if there are none) never come out of text and stand for none.
@@ -61,6 +63,11 @@ class Tokenizer:
         self.first_control = min(found, default=self.size)
         self._encode = self._vocabulary.encoder(self.first_control)
         self._anchor_len = len(self._encode(ANCHOR))
+        # A line's end is a byte piece, and no piece crosses it: lines can be encoded apart.
+        (self._newline, *more) = self._encode_anchored("\n")
+        crossing = any("\n" in piece for piece in self._vocabulary.pieces)
+        self._lines_part = self.is_byte(self._newline) and not more and not crossing
+        self._known_line = lru_cache(KNOWN_LINES)(self._encode_anchored)
 
     @classmethod
     def open(cls, folder: Path) -> "Tokenizer":
@@ -103,11 +110,27 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of `text` with SentencePiece's dummy leading space and without BOS; `""`: `[]`."""
-        return self._encode(_clean(text))
+        first, newline, rest = _clean(text).partition("\n")
+        if not self._lines_part:
+            return self._encode(first + newline + rest)
+        return self._encode(first + newline) + self._encode_lines(rest)
 
     def encode_infilling(self, text: str) -> list[int]:
         """Ids of `text` without the dummy leading space (Meta's `encode_infilling`)."""
-        return self._encode(ANCHOR + _clean(text))[self._anchor_len :]
+        text = _clean(text)
+        return self._encode_lines(text) if self._lines_part else self._encode_anchored(text)
+
+    def _encode_lines(self, text: str) -> list[int]:
+        """Each line by itself: a key changes one line, and the others' ids are known."""
+        ids: list[int] = []
+        for line in text.split("\n"):
+            ids += self._known_line(line) if len(line) < LONG_LINE else self._encode_anchored(line)
+            ids.append(self._newline)
+        del ids[-1]
+        return ids
+
+    def _encode_anchored(self, text: str) -> list[int]:
+        return self._encode(ANCHOR + text)[self._anchor_len :]
 
     @cached_property
     def piece_bytes(self) -> list[bytes]:
