@@ -48,6 +48,7 @@ class CompletionRequest:
             "max_tokens": self.max_tokens,
             "stop": list(self.stop),
             "temperature": self.temperature,
+            "lane": "inline",
             "stream": True,
             "stream_options": {"include_usage": True},
         }

@@ -25,7 +25,7 @@ from .hub import canonical_name
 from .loader import LoadedModel
 from .loop import Engine, Generation
 from .prompt import DEFAULT_ORDER, Order, Prompt, completion_prompt, infilling_prompt
-from .request import Event, Limits
+from .request import Event, Lane, Limits
 from .sampling import SamplingParams
 from .template import ChatTemplateConfig
 
@@ -39,7 +39,7 @@ class StreamOptions(BaseModel):
 
 
 class GenerationRequest(BaseModel):
-    """What both kinds of request have; the last four fields are not OpenAI's."""
+    """What both kinds of request have; the last five fields are not OpenAI's."""
 
     model: str | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -54,6 +54,7 @@ class GenerationRequest(BaseModel):
     min_p: float = Field(default=0.0, ge=0, le=1)
     repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     min_tokens: int = Field(default=0, ge=0)
+    lane: Lane = "completion"
 
     def limits(self, max_tokens: int, more_stops: tuple[str, ...] = ()) -> Limits:
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
@@ -84,6 +85,7 @@ class ChatRequest(GenerationRequest):
     """`/v1/chat/completions` as OpenAI defines it, text only."""
 
     messages: list[dict[str, Any]]
+    lane: Lane = "chat"
     max_completion_tokens: int | None = Field(default=None, ge=1)
 
 
@@ -177,7 +179,8 @@ def create_app(
         limits: Limits,
         envelope: Envelope,
     ) -> Response:
-        connected = while_connected(request, Generation(engine, prompt, limits, body.sampling()))
+        generation = Generation(engine, prompt, limits, body.sampling(), body.lane)
+        connected = while_connected(request, generation)
         try:
             first = await anext(connected)  # what fails before the first event has an HTTP status
         except StopAsyncIteration:

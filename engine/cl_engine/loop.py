@@ -23,7 +23,7 @@ from .hub import canonical_name
 from .loader import LoadedModel, Progress, load_model
 from .models.llama import KVCache, Llama
 from .prompt import Prompt
-from .request import ErrorEvent, Event, FinishEvent, Limits, Request
+from .request import ErrorEvent, Event, FinishEvent, Lane, Limits, Request
 from .runner import Runner
 from .sampling import SamplingParams
 from .scheduler import Scheduler
@@ -55,7 +55,14 @@ class Generation:
     Iterating raises what an ErrorEvent carries. `close` cancels what is not finished.
     """
 
-    def __init__(self, engine: "Engine", prompt: Prompt, limits: Limits, sampling: SamplingParams):
+    def __init__(
+        self,
+        engine: "Engine",
+        prompt: Prompt,
+        limits: Limits,
+        sampling: SamplingParams,
+        lane: Lane = "completion",
+    ):
         self._engine = engine
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
@@ -64,7 +71,7 @@ class Generation:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to read
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        self._request = Request(prompt, limits, sampling, deliver)
+        self._request = Request(prompt, limits, sampling, deliver, lane)
         self._open = True
         engine.active += 1
         engine.submit(self._request)

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from .errors import EngineError
 from .prompt import Prompt
 from .sampling import SamplingParams
 
 FinishReason = Literal["stop", "length"]
+# Who goes first: while anyone types, nothing else takes a step.
+Lane = Literal["inline", "completion", "chat"]
+LANES: tuple[Lane, ...] = get_args(Lane)
 
 
 @dataclass(frozen=True)
@@ -84,4 +87,5 @@ class Request:
     limits: Limits
     sampling: SamplingParams
     deliver: Callable[[Event], None]
+    lane: Lane = "completion"
     arrived: float = field(default_factory=time.monotonic)

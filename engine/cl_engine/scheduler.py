@@ -1,6 +1,7 @@
 """Who runs next, and when it is finished. Policy only: the model runs in `runner.py`.
 
-A request waits until a slot is free; those with a slot take turns, one step each.
+A request waits until a slot is free; those with a slot take turns, one step each, but only within
+the first lane that has any: a chat never delays a key by more than the step under way.
 """
 
 import logging
@@ -12,6 +13,7 @@ from .errors import EngineError, Overloaded
 from .ngram import Acceptance, Draft, NGrams, propose
 from .prompt import HEALING_DEPTH, heal
 from .request import (
+    LANES,
     ErrorEvent,
     FinishEvent,
     FinishReason,
@@ -28,6 +30,10 @@ from .tokenizer import StreamDecoder, Tokenizer
 
 log = logging.getLogger(__name__)
 MAX_WAITING = 64
+
+
+def _lane(request: Request) -> int:
+    return LANES.index(request.lane)
 
 
 @dataclass(eq=False)
@@ -96,6 +102,7 @@ class Scheduler:
         self._tokenizer, self._slots = tokenizer, slots
         self._acceptance = Acceptance() if speculate else None
         self._context, self._healing_depth = context, healing_depth
+        self._total = slots.free
         self._waiting: deque[Request] = deque()
         self._running: deque[Sequence] = deque()
 
@@ -132,22 +139,27 @@ class Scheduler:
 
     def next(self) -> Sequence | None:
         """The sequence whose turn it is."""
-        while self._waiting:
+        for request in sorted(self._waiting, key=_lane):
+            # A slot is left free for each lane before this one, but not the only slot there is.
+            if self._slots.free <= min(_lane(request), self._total - 1):
+                break
             try:
-                sequence = self._admit(self._waiting[0])
+                sequence = self._admit(request)
             except Exception as error:
                 log.exception("a request could not begin")
-                failed = EngineError(f"the engine failed: {error}")
-                self._waiting.popleft().deliver(ErrorEvent(failed))
+                self._waiting.remove(request)
+                request.deliver(ErrorEvent(EngineError(f"the engine failed: {error}")))
                 continue
             if sequence is None:
                 break
-            self._waiting.popleft()
+            self._waiting.remove(request)
             self._running.append(sequence)
         if not self._running:
             return None
-        self._running.rotate(-1)
-        return self._running[-1]
+        sequence = min(self._running, key=lambda s: _lane(s.request))
+        self._running.remove(sequence)
+        self._running.append(sequence)
+        return sequence
 
     def _admit(self, request: Request) -> Sequence | None:
         healed = heal(self._tokenizer, request.prompt, self._healing_depth)

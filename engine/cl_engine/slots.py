@@ -24,6 +24,10 @@ class Slots:
         self._slots = [Slot(kv) for kv in caches]
         self._ticks = count(1)
 
+    @property
+    def free(self) -> int:
+        return sum(not slot.busy for slot in self._slots)
+
     def acquire(self, ids: list[int]) -> tuple[Slot, int] | None:
         """A free slot for `ids` and how many of its tokens it already holds; None if all are busy.
 
