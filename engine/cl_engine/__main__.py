@@ -46,6 +46,9 @@ def parser() -> argparse.ArgumentParser:
         help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
     )
     p.add_argument(
+        "--context", type=int, metavar="N", help="at most so many tokens, for less memory"
+    )
+    p.add_argument(
         "--no-download", action="store_true", help="refuse a model that is not on this disk"
     )
     p.add_argument(
@@ -140,6 +143,7 @@ def run_serve(args: argparse.Namespace) -> int:
             idle_exit_s=args.idle_exit * 60,
             device=args.device,
             dtype=args.dtype,
+            context=args.context,
             template=template,
         )
         serve(serving, listener)

@@ -214,11 +214,13 @@ def pipeline(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    context: int | None = None,
 ) -> Pipeline:
     """Load `model_path` (`embedded`, a directory or a hub id, fetched if it is not on this disk).
 
     `device`: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N"; `dtype` of the matrices:
-    "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16". Raises UnknownModel,
+    "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16"; `context`: at most so many
+    tokens, for less memory. Raises UnknownModel,
     BrokenCheckpoint, CannotPull, Unsupported if the model lacks the template's capability, or
     EngineError if there is too little memory.
     """
@@ -233,6 +235,7 @@ def pipeline(
         revision=revision,
         device=device,
         dtype=dtype,
+        context=context,
         progress=loading_bar(model_path),
     )
     engine.start()

@@ -6,7 +6,7 @@ no more than the model and one tensor. Every fault of a checkpoint gets its own 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,8 @@ from .ops import Matrix
 from .tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+MIN_CONTEXT = 64  # tokens
 
 Progress = Callable[[int, int], None]
 
@@ -57,14 +59,16 @@ def load_model(
     revision: str | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    context: int | None = None,
     progress: Progress | None = None,
 ) -> LoadedModel:
     """Load what `hub.find_model` finds on this disk under `name`, at `revision` if it is a hub id.
 
     `device` is a torch device; auto: CUDA if there is one, else the CPU. `dtype` is the type of the
     matrices and of the KV cache, "float32" or "bfloat16"; auto: bfloat16 on CUDA and float32 on the
-    CPU, where int8 matrices stay int8. bfloat16 halves the memory on a CPU too. `progress` is told
-    the bytes of the model that are in place and their total, after each tensor.
+    CPU, where int8 matrices stay int8. bfloat16 halves the memory on a CPU too. `context`: so many
+    tokens instead of the model's own number, for smaller KV caches. `progress` is told the bytes of
+    the model that are in place and their total, after each tensor.
 
     Raises UnknownModel, BrokenCheckpoint, or EngineError if there is no such device or too little
     memory on it.
@@ -72,6 +76,7 @@ def load_model(
     facts = read_facts(name, revision=revision)
     config, checkpoint = facts.config, open_weights(facts)
     place = _device(device)
+    _context(context, config)  # before anything large is done
     if dtype not in (*DTYPES, "auto"):
         raise EngineError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
     chosen = DTYPES.get(dtype, torch.bfloat16 if place.type == "cuda" else torch.float32)
@@ -83,8 +88,14 @@ def load_model(
     except RuntimeError as error:  # torch's, of both devices
         raise EngineError(_too_large(name, config, place, chosen)) from error
     _fill(checkpoint, layout.destinations, progress)
-    llama = Llama(config, layout.weights)
+    llama = Llama(replace(config, context=_context(context, config)), layout.weights)
     return LoadedModel(name, llama, facts.tokenizer, facts.identity)
+
+
+def _context(wanted: int | None, config: LlamaConfig) -> int:
+    if wanted is not None and not MIN_CONTEXT <= wanted <= config.context:
+        raise EngineError(f"context {wanted} is not from {MIN_CONTEXT} to {config.context}")
+    return wanted or config.context
 
 
 class _Layout:

@@ -8,6 +8,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import logging
+import math
 import os
 import queue
 import threading
@@ -20,7 +21,7 @@ import torch
 
 from .errors import EngineError, NotReady
 from .hub import canonical_name
-from .loader import LoadedModel, Progress, load_model
+from .loader import LoadedModel, Progress, free_memory, load_model
 from .models.llama import KVCache, Llama
 from .prompt import Prompt
 from .request import ErrorEvent, Event, FinishEvent, Lane, Limits, Request
@@ -34,6 +35,7 @@ SLOTS = 4  # sequences with a KV cache of their own
 # Half of the cores: the editor needs the rest, and a product of few rows gains nothing from more.
 THREADS = max(1, (os.cpu_count() or 1) // 2)
 
+HEADROOM = 1 << 30  # bytes, for activations
 STOP_S = 20  # seconds; a step of a large model on a CPU is the longest wait
 
 State = Literal["loading", "ok", "failed"]
@@ -113,11 +115,18 @@ class Engine:
         revision: str | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        context: int | None = None,
         progress: Progress | None = None,
     ):
         self.model_name = canonical_name(model)
         self._load = partial(
-            load_model, model, revision=revision, device=device, dtype=dtype, progress=progress
+            load_model,
+            model,
+            revision=revision,
+            device=device,
+            dtype=dtype,
+            context=context,
+            progress=progress,
         )
         self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
         self.active = 0  # requests under way
@@ -203,14 +212,26 @@ class Engine:
 
 
 def make_slots(llama: Llama) -> Slots:
-    """Raises EngineError if there is no memory for one KV cache; fewer than SLOTS will do."""
+    """Raises EngineError if there is no memory for one KV cache; fewer than SLOTS will do.
+
+    A second one and more are only made if HEADROOM stays free: a CPU's memory is taken on first
+    use, when it is too late to refuse.
+    """
     caches: list[KVCache] = []
-    try:
-        while len(caches) < SLOTS:
+    needed = llama.cache_bytes
+    while len(caches) < SLOTS:
+        free = free_memory(llama.device)
+        taken = 0 if llama.device.type == "cuda" else len(caches) * needed
+        room = math.inf if free is None else free - taken
+        if room < needed + (HEADROOM if caches else 0):
+            break
+        try:
             caches.append(llama.new_cache())
-    except RuntimeError as error:
-        if not caches:
-            size = llama.cache_bytes / 2**30
-            message = f"no memory for a KV cache of {llama.config.context} tokens ({size:.1f} GiB)"
-            raise EngineError(message) from error
+        except RuntimeError:  # torch's, of both devices
+            break
+    if not caches:
+        raise EngineError(
+            f"no memory for a KV cache of {llama.config.context} tokens ({needed / 2**30:.1f} GiB):"
+            " give a smaller context"
+        )
     return Slots(caches)

@@ -51,6 +51,7 @@ class Serving:
     idle_exit_s: float = 0  # end after so long without a request; 0: never
     device: str = "auto"
     dtype: str = "auto"
+    context: int | None = None
     template: ChatTemplateConfig | None = None
 
 
@@ -63,7 +64,13 @@ def serve(what: Serving, listener: socket.socket) -> None:
     if what.template is not None:
         what.template.of(identity)
     progress = loading_bar(what.model)
-    engine = Engine(what.model, device=what.device, dtype=what.dtype, progress=progress)
+    engine = Engine(
+        what.model,
+        device=what.device,
+        dtype=what.dtype,
+        context=what.context,
+        progress=progress,
+    )
     config = uvicorn.Config(
         create_app(engine, what.token, what.template, what.token_file),
         log_config=None,

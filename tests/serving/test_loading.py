@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cl_engine import loader
+from cl_engine import loader, loop
 from cl_engine.config import read_config
 from cl_engine.errors import EngineError
 from cl_engine.loader import load_model
@@ -62,6 +62,28 @@ def test_too_little_memory_is_said_before_it_is_taken(
 def test_the_memory_that_is_free_here_is_known() -> None:
     free = loader.free_memory(torch.device("cpu"))
     assert free is not None and 1 << 26 < free < 1 << 45
+
+
+def test_a_smaller_context_takes_less_memory(tiny: Path) -> None:
+    whole, half = (load_model(str(tiny), device="cpu", context=c).llama for c in (None, 256))
+    assert (whole.config.context, half.config.context) == (512, 256)
+    assert half.cache_bytes * 2 == whole.cache_bytes
+    assert half.new_cache().keys.shape[2] == 256
+    for wrong in (0, 63, 513):
+        with pytest.raises(EngineError, match=f"context {wrong} is not from 64 to 512"):
+            load_model(str(tiny), device="cpu", context=wrong)
+
+
+def test_as_many_caches_are_made_as_memory_allows(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama = load_model(str(tiny), device="cpu").llama
+    for caches, free in ((4, 1 << 40), (2, llama.cache_bytes * 2 + loop.HEADROOM), (1, 1 << 20)):
+        monkeypatch.setattr(loop, "free_memory", lambda _, free=free: free)
+        assert loop.make_slots(llama).free == caches
+    monkeypatch.setattr(loop, "free_memory", lambda _: llama.cache_bytes - 1)
+    with pytest.raises(EngineError, match="no memory for a KV cache of 512 tokens .* a smaller c"):
+        loop.make_slots(llama)
 
 
 MEASURE = """
