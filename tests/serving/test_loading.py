@@ -19,7 +19,9 @@ from safetensors.torch import save_file
 from tests.checkpoints import Layout, make_checkpoint
 
 ROOT = Path(__file__).parents[2]
-SLACK = 32 << 20  # bytes: tokenizer, rotary tables, what torch.load imports; less than a tensor
+# Bytes: tokenizers of 32,016 pieces (Meta's layout needs two, some 10 MiB each) and rotary tables;
+# less than the largest tensor, which has 62 MiB.
+SLACK = 48 << 20
 
 
 def test_progress_goes_from_nothing_to_all(tiny: Path) -> None:
@@ -87,7 +89,7 @@ def test_as_many_caches_are_made_as_memory_allows(
 
 
 MEASURE = """
-import sys, threading, time
+import io, sys, threading, time
 import torch
 from cl_engine.loader import load_model
 
@@ -97,7 +99,10 @@ def anonymous():
             return int(line.split()[1]) * 1024
 
 torch.set_num_threads(1)
-load_model("embedded", device="cpu")  # what is imported and set up at first use
+# What is imported and set up at first use.
+load_model("embedded", device="cpu")
+torch.save({"a": torch.ones(1)}, file := io.BytesIO())
+torch.load(io.BytesIO(file.getvalue()), weights_only=True)
 before, peak, running = anonymous(), 0, True
 
 def watch():
