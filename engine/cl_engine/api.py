@@ -14,7 +14,7 @@ from .bar import loading_bar
 from .chat import kind
 from .errors import EngineError, InvalidRequest
 from .facts import read_facts
-from .generation import GenerationConfig
+from .generation import GenerationConfig, prompt_room
 from .hub import ensure
 from .loop import Engine
 from .prompt import Prompt
@@ -73,8 +73,11 @@ class Pipeline:
 
     def close(self) -> None:
         """End what is under way and give the memory back; a second time does nothing."""
-        self._closed = True
-        self._engine.stop()
+        if not self._closed:
+            self._closed = True
+            self._engine.stop()
+            self._engine.forget()
+            del self._model
 
     def __call__(
         self,
@@ -123,6 +126,8 @@ class Pipeline:
         gen_config: GenerationConfig | Sequence[GenerationConfig] | None,
     ) -> tuple[list[_Job], bool]:
         """One job for each answer, and whether `prompts` is a single prompt."""
+        if self._closed:
+            raise EngineError(CLOSED)
         many, single = _as_list(prompts)
         given = GenerationConfig() if gen_config is None else gen_config
         if not isinstance(given, GenerationConfig | Sequence):
@@ -134,8 +139,9 @@ class Pipeline:
         for index, (asked, config) in enumerate(zip(many, configs, strict=True)):
             if not isinstance(config, GenerationConfig):
                 raise InvalidRequest(f"gen_config: {kind(config)}, not a GenerationConfig")
-            config = config.within(self._model.llama.config.context)
-            room = self._model.llama.config.context - config.max_tokens
+            context = self._model.llama.config.context
+            config = config.within(context)
+            room = prompt_room(context, config.max_tokens, "max_new_tokens")
             prompt = self.template.prompt(self._model.tokenizer, asked, room)
             seed = config.random_seed
             seeds = [None if seed is None else seed + i for i in range(config.n)]
@@ -219,10 +225,10 @@ def pipeline(
     """Load `model_path` (`embedded`, a directory or a hub id, fetched if it is not on this disk).
 
     `device`: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N"; `dtype` of the matrices:
-    "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16"; `context`: at most so many
-    tokens, for less memory. Raises UnknownModel,
-    BrokenCheckpoint, CannotPull, Unsupported if the model lacks the template's capability, or
-    EngineError if there is too little memory.
+    "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16"; `context`: so many tokens
+    instead of the model's own number, for less memory. Raises UnknownModel, BrokenCheckpoint,
+    CannotPull, Unsupported if the model lacks the template's capability, or EngineError if there is
+    too little memory.
     """
     model_path = os.fspath(model_path)
     template = chat_template_config or ChatTemplateConfig()

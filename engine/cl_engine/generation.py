@@ -134,13 +134,8 @@ class GenerationConfig:
         return self.max_new_tokens or DEFAULT_MAX_NEW_TOKENS
 
     def within(self, context: int) -> "GenerationConfig":
-        """With max_new_tokens settled; InvalidRequest if they leave a prompt no room."""
-        most = self.max_new_tokens or min(DEFAULT_MAX_NEW_TOKENS, context // 2)
-        if context - most < MIN_PROMPT:
-            raise InvalidRequest(
-                f"max_new_tokens: {most} leaves no room for a prompt in a context of {context}"
-            )
-        return replace(self, max_new_tokens=most)
+        """With max_new_tokens settled."""
+        return replace(self, max_new_tokens=self.max_new_tokens or default_new_tokens(context))
 
     def limits(self, tokenizer: Tokenizer, stop_words: Sequence[str] = ()) -> Limits:
         """Where it ends. Raises InvalidRequest for an id that the vocabulary lacks."""
@@ -168,6 +163,20 @@ class GenerationConfig:
             bad=tuple(sorted(bad)),
             logprobs=self.logprobs or 0,
         )
+
+
+def default_new_tokens(context: int) -> int:
+    """How many an answer may have if nobody says."""
+    return min(DEFAULT_MAX_NEW_TOKENS, context // 2)
+
+
+def prompt_room(context: int, new_tokens: int, field: str) -> int:
+    """Tokens that a prompt may have. Raises InvalidRequest, by `field`, if that is next to none."""
+    if context - new_tokens < MIN_PROMPT:
+        raise InvalidRequest(
+            f"{field}: {new_tokens} leaves no room for a prompt in a context of {context}"
+        )
+    return context - new_tokens
 
 
 def _known(name: str, ids: Sequence[int] | None, tokenizer: Tokenizer) -> Sequence[int]:

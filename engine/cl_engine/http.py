@@ -20,7 +20,7 @@ from . import __version__
 from .catalogue import CAPABILITIES
 from .envelope import ChatEnvelope, Envelope, TextEnvelope, error_body
 from .errors import EngineError, InvalidRequest, Unauthorized, UnknownModel
-from .generation import DEFAULT_MAX_NEW_TOKENS, MIN_PROMPT
+from .generation import default_new_tokens, prompt_room
 from .hub import canonical_name
 from .loader import LoadedModel
 from .loop import Engine, Generation
@@ -166,10 +166,9 @@ def create_app(
         decided = (template or ChatTemplateConfig(capability="chat")).of(loaded.identity)
         context = loaded.llama.config.context
         wanted = body.max_completion_tokens or body.max_tokens
-        limits = body.limits(
-            wanted or min(DEFAULT_MAX_NEW_TOKENS, context // 2), decided.config.stop_words
-        )
-        prompt = decided.prompt(loaded.tokenizer, body.messages, room_for(context, limits))
+        limits = body.limits(wanted or default_new_tokens(context), decided.config.stop_words)
+        room = prompt_room(context, limits.max_tokens, "max_tokens")
+        prompt = decided.prompt(loaded.tokenizer, body.messages, room)
         return await answer(request, body, prompt, limits, ChatEnvelope(engine.model_name))
 
     async def answer(
@@ -205,20 +204,11 @@ def check_model(engine: Engine, name: str | None) -> None:
 
 def completion_of(model: LoadedModel, body: CompletionRequest, limits: Limits) -> Prompt:
     """The prompt, cut to the context if need be; `dropped` then says how much is missing."""
-    room = room_for(model.llama.config.context, limits)
+    room = prompt_room(model.llama.config.context, limits.max_tokens, "max_tokens")
     if body.suffix is None:
         return completion_prompt(model.tokenizer, body.prompt, room)
     model.identity.require("infilling")
     return infilling_prompt(model.tokenizer, body.prompt, body.suffix, room, body.order)
-
-
-def room_for(context: int, limits: Limits) -> int:
-    """Tokens that a prompt may have. Raises InvalidRequest if that is next to none."""
-    if context - limits.max_tokens < MIN_PROMPT:
-        raise InvalidRequest(
-            f"max_tokens: {limits.max_tokens} leaves no room for a prompt in a context of {context}"
-        )
-    return context - limits.max_tokens
 
 
 async def while_connected(request: Request, generation: Generation) -> AsyncGenerator[Event]:

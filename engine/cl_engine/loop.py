@@ -156,6 +156,10 @@ class Engine:
         if self.loaded.done() and self._thread.is_alive():
             self._thread.join(timeout=STOP_S)
 
+    def forget(self) -> None:
+        """After `stop`: let go of the model, so that its memory is free."""
+        self.loaded = concurrent.futures.Future()
+
     async def model(self) -> LoadedModel:
         """The model, when it is there. Raises what went wrong while it was loaded."""
         return await asyncio.shield(asyncio.wrap_future(self.loaded))

@@ -1,7 +1,6 @@
 """Chat code actions on the wire, with a scripted engine behind the language server."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -9,27 +8,14 @@ from urllib.parse import unquote, urlparse
 import pytest
 
 from cl_lsp.chat import MAX_SELECTION
-from tests.lsp.client import LspClient, LspError, language_server
-from tests.lsp.fake_engine import FakeEngine, serving
+from tests.lsp.client import LspClient, LspError
+from tests.lsp.fake_engine import FakeEngine
 
 TEXT = "import os\n\ndef f(x):\n    return x\n\nf(1)\n"
 KINDS: dict[str, Any] = {"codeActionKind": {"valueSet": ["source"]}}
 ABLE: dict[str, Any] = {
     "codeAction": {"codeActionLiteralSupport": KINDS, "disabledSupport": True},
 }
-
-
-@pytest.fixture
-async def engine(home: Path) -> AsyncIterator[FakeEngine]:
-    fake = FakeEngine(text="It returns **x**.")
-    async with serving(fake):
-        yield fake
-
-
-@pytest.fixture
-async def client(engine: FakeEngine) -> AsyncIterator[LspClient]:
-    async with language_server() as client:
-        yield client
 
 
 def shown(client: LspClient) -> str:
@@ -52,7 +38,7 @@ async def test_an_explanation_is_shown_as_a_document(client: LspClient, engine: 
     assert action["title"] == "cl-lsp: Explain this code" and "disabled" not in action
     await run(client, action)
     code = "```python\ndef f(x):\n    return x\n```"
-    assert shown(client) == f"# Explain this code\n\n{code}\n\nIt returns **x**.\n"
+    assert shown(client) == f"# Explain this code\n\n{code}\n\nturn x\n"
     [message] = engine.requests[-1]["messages"]
     assert message["role"] == "user" and message["content"].endswith(code)
 

@@ -1,28 +1,13 @@
 """The language server on the wire, with a scripted engine behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from tests.lsp.client import URI, LspClient, LspError, language_server
-from tests.lsp.fake_engine import FakeEngine, serving
+from tests.lsp.client import URI, LspClient, LspError
+from tests.lsp.fake_engine import FakeEngine
 
 TEXT = "def f(x):\n    re\n\nf(1)\n"
-
-
-@pytest.fixture
-async def engine(home: Path) -> AsyncIterator[FakeEngine]:
-    fake = FakeEngine(text="turn x")
-    async with serving(fake):
-        yield fake
-
-
-@pytest.fixture
-async def client(engine: FakeEngine) -> AsyncIterator[LspClient]:
-    async with language_server() as client:
-        yield client
 
 
 async def test_a_key_becomes_ghost_text(client: LspClient, engine: FakeEngine) -> None:

@@ -1,9 +1,11 @@
 """`pipeline()`: as lmdeploy's users call it, token for token what transformers generates."""
 
+import gc
 import re
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -315,10 +317,15 @@ for piece in stream:
 
 def test_a_closed_pipeline_says_so(folder: Path) -> None:
     pipe = pipeline(str(folder), device="cpu")
+    pipe(PROMPT, GenerationConfig(max_new_tokens=2))
+    weights = weakref.ref(pipe._model.llama.weights.head.weight)
     pipe.close()
     pipe.close()
-    with pytest.raises(EngineError, match="closed"):
-        pipe(PROMPT)
+    gc.collect()
+    assert weights() is None  # the memory is free although `pipe` is still there
+    for call in (pipe, pipe.stream_infer):
+        with pytest.raises(EngineError, match="closed"):
+            call(PROMPT)
 
 
 def test_a_template_file(tmp_path: Path) -> None:
