@@ -1,1 +1,1 @@
-"""Triton kernels, one op per file: kernel, launcher, torch reference (none yet)."""
+"""Triton kernels of a decode step, one op per file: jit kernel, launcher, torch reference."""

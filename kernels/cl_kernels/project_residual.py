@@ -1,0 +1,78 @@
+"""x += h @ w.T, and what the next norm needs: attention's output projection, and the down one."""
+
+import torch
+import triton
+import triton.language as tl
+
+from cl_kernels import tiles
+from cl_kernels.product import product, start
+from cl_kernels.stream import Stream
+
+
+@triton.jit
+def _project_residual_kernel(
+    h,
+    w,
+    gamma,
+    x,
+    scaled,
+    squares,
+    count,
+    N: tl.constexpr,
+    K: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    ROWS: tl.constexpr,
+    STAGES: tl.constexpr,
+    PDL: tl.constexpr,
+):
+    start(PDL)
+    program = tl.program_id(0)
+    first = program * BN
+    sums = product(w + first * K, tl.arange(0, BN), h, count, K, BK, ROWS, STAGES, PDL)
+    n = first + tl.arange(0, BN)[:, None]
+    row = tl.arange(0, ROWS)
+    at = row[None, :] * N + n
+    there = row[None, :] < count
+    new = tl.load(x + at, mask=there, other=0.0) + sums
+    # Threads that hold copies of a tile's entry load it too: one that is late would find the sum
+    # that another has written, and square it (seen on an H200: 1.5e-3 off in the sums of squares).
+    tl.debug_barrier()
+    tl.store(x + at, new, mask=there)
+    weight = tl.load(gamma + n).to(tl.float32)
+    tl.store(scaled + at, (new * weight).to(scaled.dtype.element_ty), mask=there)
+    tl.store(squares + row * (N // BN) + program, tl.sum(new * new, 0), mask=row < count)
+
+
+def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stream: Stream) -> None:
+    """Adds h [rows, k] times w [dim, k] to `stream`. gamma: [dim], of the norm that comes next."""
+    stream.check()
+    rows, k = h.shape
+    assert rows == stream.rows and w.shape == (stream.dim, k) and len(gamma) == stream.dim
+    assert h.dtype == w.dtype == stream.scaled.dtype and h.is_contiguous() and w.is_contiguous()
+    tile = tiles.choose("project_residual", rows, stream.dim, k, w.device)
+    pdl = tiles.pdl(w)
+    _project_residual_kernel[(stream.squares.shape[1],)](
+        h,
+        w,
+        gamma,
+        stream.x,
+        stream.scaled,
+        stream.squares,
+        rows,
+        N=stream.dim,
+        K=k,
+        BN=stream.part,
+        BK=tile.bk,
+        ROWS=tiles.bucket(rows),
+        STAGES=tile.stages,
+        PDL=pdl,
+        num_warps=tile.warps,  # pyright: ignore[reportCallIssue]
+        **tiles.launch(pdl),
+    )
+
+
+def project_residual_ref(
+    h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stream: Stream
+) -> None:
+    stream.put_ref(stream.x + h.float() @ w.float().T, gamma)

@@ -1,0 +1,100 @@
+"""Which tile a product runs with: tuned per GPU (`tuned/<gpu>.json`), or a rule that works untuned.
+
+Not a search: `kernels/bench.py --tune` writes the files.
+"""
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+
+import torch
+
+TUNED = Path(__file__).parent / "tuned"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """`bn` rows of the weight and `bk` of its columns at a time."""
+
+    bn: int
+    bk: int
+    warps: int
+    stages: int  # loads in flight of the pipelined loop; 1: none but the next tile
+
+
+def bucket(rows: int) -> int:
+    """Rows are compiled for in three sizes: 1 (no matrix units), up to 8, up to 16."""
+    assert 1 <= rows <= 16, f"{rows} rows: the decode path takes 1 to 16"
+    return 1 if rows == 1 else 8 if rows <= 8 else 16
+
+
+def file_of(device: str) -> Path:
+    return TUNED / f"{re.sub('[^a-z0-9]+', '-', device.lower()).strip('-')}.json"
+
+
+@cache
+def _tuned(device: str) -> dict[str, dict[str, int]]:
+    path = file_of(device)
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+@cache
+def device_name(index: int) -> str:
+    return torch.cuda.get_device_name(index)
+
+
+@cache
+def _pdl(index: int) -> bool:
+    return torch.cuda.get_device_capability(index) >= (9, 0)
+
+
+def pdl(tensor: torch.Tensor) -> bool:
+    """Programmatic dependent launch: Hopper and later."""
+    return tensor.is_cuda and _pdl(tensor.get_device())
+
+
+def launch(pdl: bool) -> dict[str, bool]:
+    """Launch options: the interpreter does not know `launch_pdl`."""
+    return {"launch_pdl": True} if pdl else {}
+
+
+_forced: dict[str, Tile] = {}
+
+
+def force(op: str, tile: Tile | None) -> None:
+    """Let `op` run with this tile (None: with its own again). For the search."""
+    _forced.pop(op, None)
+    if tile is not None:
+        _forced[op] = tile
+
+
+def choose(op: str, rows: int, n: int, k: int, device: torch.device) -> Tile:
+    """The tile for `op` on [rows, k] times a weight [n, k]."""
+    if op in _forced:
+        return _forced[op]
+    return _chosen(op, bucket(rows), n, k, device.index or 0 if device.type == "cuda" else -1)
+
+
+@cache
+def _chosen(op: str, rows: int, n: int, k: int, index: int) -> Tile:
+    known = _tuned(device_name(index)) if index >= 0 else {}
+    if found := known.get(f"{op} {rows} {n}x{k}") or known.get(f"{op} {rows}"):
+        return Tile(**found)
+    return fallback(op, rows, k)
+
+
+def fallback(op: str, rows: int, k: int) -> Tile:
+    """Near what the 7B shapes liked on an H100."""
+    if op == "paged_attention":
+        return Tile(4, 32, 4, 1) if rows == 1 else Tile(2, 64, 4, 2)
+    power = 1 << (k - 1).bit_length()
+    if rows == 1:
+        return Tile(4, min(2048, max(128, power)), 8, 1)
+    return Tile(16, min(256, max(16, power)), 1, 4)
+
+
+def as_json(tiles: dict[str, Tile]) -> str:
+    lines = (f"  {json.dumps(key)}: {json.dumps(asdict(tiles[key]))}" for key in sorted(tiles))
+    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -1,0 +1,127 @@
+"""One check per op: fresh random arguments for op and op_ref, outputs that start as NaN.
+
+Run by the tests (interpreted, tiny shapes) and by kernels/bench.py (compiled, true ones).
+"""
+
+import torch
+from cl_kernels.embed import embed, embed_ref
+from cl_kernels.norm_gate_up_silu import norm_gate_up_silu, norm_gate_up_silu_ref
+from cl_kernels.norm_lm_head import greedy, greedy_ref, norm_lm_head, norm_lm_head_ref
+from cl_kernels.norm_qkv_rope_append import norm_qkv_rope_append, norm_qkv_rope_append_ref
+from cl_kernels.paged_attention import paged_attention, paged_attention_ref
+from cl_kernels.project_residual import project_residual, project_residual_ref
+from cl_kernels.stream import Stream
+
+from tests.ops.cases import EPS, Maker, Shape, copied, distance, tolerance
+
+
+def agree(what: str, got: torch.Tensor, want: torch.Tensor, inner: torch.dtype) -> None:
+    """Relative error within what rounding the result, and the products' operands, costs."""
+    assert not got.isnan().any(), f"{what}: not all written"
+    error, bound = distance(got, want), max(tolerance(got.dtype), tolerance(inner) / 50)
+    assert error <= bound, f"{what}: {error:.2e} > {bound:.2e}"
+
+
+def agree_streams(got: Stream, want: Stream) -> None:
+    inner = got.scaled.dtype
+    agree("x", got.x, want.x, inner)
+    agree("scaled", got.scaled, want.scaled, inner)
+    agree("squares", got.squares, want.squares, inner)
+
+
+def check_embed(make: Maker, shape: Shape, rows: int) -> None:
+    table, gamma = make.normal(shape.vocab, shape.dim), make.gamma(shape.dim)
+    ids = make.ints(0, shape.vocab, rows)
+    got, want = (make.empty_stream(rows, shape.dim) for _ in range(2))
+    embed(ids, table, gamma, got)
+    embed_ref(ids, table, gamma, want)
+    agree_streams(got, want)
+
+
+def check_qkv(make: Maker, shape: Shape, rows: int) -> None:
+    stream, slots = make.stream(rows, shape.dim), 40
+    w = make.weight((shape.heads + 2 * shape.kv_heads) * shape.head_dim, shape.dim)
+    cos, sin = make.rope(300, shape.head_dim)
+    places = make.places(rows, slots)
+    outs = []
+    for op in (norm_qkv_rope_append, norm_qkv_rope_append_ref):
+        q = make.nan(rows, shape.heads, shape.head_dim)
+        # One layer of a pool of three: a stride between heads, and neighbours to leave alone.
+        pools = [make.nan(3, shape.kv_heads, slots, shape.head_dim) for _ in range(2)]
+        op(stream, w, cos, sin, places, EPS, q, pools[0][1], pools[1][1])
+        outs.append((q, *pools))
+    agree("q", outs[0][0], outs[1][0], make.dtype)
+    for got, want in zip(outs[0][1:], outs[1][1:], strict=True):
+        assert (got.isnan() == want.isnan()).all(), "other slots than asked for"
+        agree("cache", got.nan_to_num(), want.nan_to_num(), make.dtype)
+
+
+def check_attention(
+    make: Maker, shape: Shape, lengths: list[int], counts: list[int], size: int = 16
+) -> None:
+    most = max(counts)
+    keys, values, known, scratch = make.cache(shape, lengths, counts, size, most)
+    q = make.normal(sum(counts), shape.heads, shape.head_dim)
+    for _ in range(2):  # the second finds the counters that the first left
+        got, want = (make.nan(*q.shape) for _ in range(2))
+        paged_attention(q, keys, values, known, scratch, got)
+        paged_attention_ref(q, keys, values, known, scratch, want)
+        agree("attention", got, want, make.dtype)
+    assert not scratch.counters.any()
+
+
+def check_project(make: Maker, shape: Shape, rows: int, k: int) -> None:
+    got = make.stream(rows, shape.dim)
+    want = copied(got)
+    h, w, gamma = make.normal(rows, k), make.weight(shape.dim, k), make.gamma(shape.dim)
+    project_residual(h, w, gamma, got)
+    project_residual_ref(h, w, gamma, want)
+    agree_streams(got, want)
+
+
+def check_gate_up(make: Maker, shape: Shape, rows: int) -> None:
+    stream, w = make.stream(rows, shape.dim), make.weight(2 * shape.ffn, shape.dim)
+    got, want = (make.nan(rows, shape.ffn) for _ in range(2))
+    norm_gate_up_silu(stream, w, EPS, got)
+    norm_gate_up_silu_ref(stream, w, EPS, want)
+    agree("gate, up", got, want, make.dtype)
+
+
+def check_head(make: Maker, shape: Shape, rows: int) -> None:
+    stream, w = make.stream(rows, shape.dim), make.weight(shape.vocab, shape.dim)
+    got, want = (make.nan(rows, shape.vocab, dtype=torch.float32) for _ in range(2))
+    norm_lm_head(stream, w, EPS, got)
+    norm_lm_head_ref(stream, w, EPS, want)
+    agree("logits", got, want, make.dtype)
+    got[:, 3] = got[:, shape.vocab - 2] = 99.0  # equals: the first one counts
+    ids, same = (torch.full((rows,), -1, device=make.device) for _ in range(2))
+    greedy(got, ids)
+    greedy_ref(got, same)
+    assert (ids == 3).all() and (same == 3).all()
+    got[:, 3] = 0.0
+    greedy(got, ids)
+    assert (ids == shape.vocab - 2).all()
+
+
+def check_all(make: Maker, shape: Shape, rows: int) -> None:
+    """Every product at this many rows."""
+    check_embed(make, shape, rows)
+    check_qkv(make, shape, rows)
+    check_project(make, shape, rows, shape.heads * shape.head_dim)
+    check_project(make, shape, rows, shape.ffn)
+    check_gate_up(make, shape, rows)
+    check_head(make, shape, rows)
+
+
+def attention_cases() -> list[tuple[list[int], list[int]]]:
+    """Lengths and new rows of sequences: page and block boundaries, ragged, absent, verified."""
+    single = [([n], [1]) for n in (1, 15, 16, 17, 2047, 2048)]
+    return [
+        *single,
+        ([8], [8]),
+        ([2047], [8]),
+        ([65], [3]),
+        ([1, 300, 17, 64], [1, 1, 1, 1]),
+        ([2047, 0, 16, 700, 0], [1, 0, 1, 1, 0]),
+        ([130, 9, 1000], [8, 1, 7]),
+    ]
