@@ -1,6 +1,7 @@
-"""Stop strings in growing text."""
+"""Stop strings and repetitions in growing text."""
 
-from cl_engine.stopping import StopText
+import pytest
+from cl_engine.stopping import Repetition, StopText
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,3 +38,40 @@ def test_a_part_of_a_stop_string_is_held_back() -> None:
     stop = StopText(("\n\n",))
     assert stop.feed("a\n") == "a"
     assert stop.feed("b") == "\nb"
+
+
+def repeats(prefix: str, suffix: str, text: str) -> str | None:
+    """What is left of `text` if it repeats the suffix; its last line has ended."""
+    repetition, whole, at = Repetition(prefix, suffix), prefix + text + "\n", len(prefix)
+    while (at := whole.find("\n", at)) >= 0:
+        if (cut := repetition.end_line(whole, at)) is not None:
+            return whole[len(prefix) : cut]
+        at += 1
+    return None
+
+
+BLANK = "f {\n    "  # the cursor's line has only its indentation
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "text", "left"),
+    [
+        ("x", "\n\n  b\n", " = 1\n  b", " = 1"),
+        ("x", "\n  b\n", " = 1\n b", None),  # another indentation
+        ("x", "\n  b\n", "  b", None),  # a part of the cursor's line is no line
+        (BLANK, "\n    b\n", "b", ""),
+        (BLANK, "\n    b\n", "a\n\n    b  ", "a"),
+        (BLANK, "\n\n", "a\n\n", None),  # blank lines do not count
+        (BLANK, "\n}\n", "a;\n}", "a;"),
+        ("", "\n}\n", "if {\n    a\n}", None),  # it closes what the text has opened
+        (BLANK, "\nend\n", "a\nend", "a"),
+        (BLANK, "\n    @A\n    b\n", "@A\n    c", None),  # a habit
+        (BLANK, "\n    @A\n    b\n", "a\n    @A\n    b", "a"),
+        (BLANK, "\n    @A\n    b\n", "@A\n    @A\n    b", "@A"),
+        ("f(", ", last)\n", "a, last)", "a"),
+        ("f(", ")\n  b\n", "a)\nc", None),  # a single bracket may be one of the text's own
+        ("f(", ")\n  b\n", "a)\n  b", "a"),
+    ],
+)
+def test_repetition(prefix: str, suffix: str, text: str, left: str | None) -> None:
+    assert repeats(prefix, suffix, text) == left
