@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .client import Address, EngineClient
 from .config import Config, model_name
-from .daemon import Daemon, default_socket, state_folder, user_address
+from .daemon import PYTHON, Daemon, default_socket, state_folder, user_address
 from .errors import CannotStart, ClLspError, EngineGone
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def run_engine(arguments: list[str]) -> int:
             arguments += ["--uds", str(default_socket())]
         elif "--uds" not in given and not given & {"--token-file", "--no-auth"}:
             arguments += ["--token-file", str(token_file())]
-    os.execv(sys.executable, [sys.executable, "-m", "cl_engine", *arguments])
+    os.execv(PYTHON[0], [*PYTHON, "-m", "cl_engine", *arguments])
 
 
 def token_file() -> Path:
@@ -118,7 +118,8 @@ def address_of(args: argparse.Namespace) -> Address:
 
 
 async def run_complete(args: argparse.Namespace) -> int:
-    from .completion import suggest  # LSP's types take half a second to import
+    from .answers import Answer  # LSP's types take half a second to import
+    from .completion import suggest
     from .documents import read_file
 
     snapshot = read_file(args.file, args.line, args.column)
@@ -128,7 +129,7 @@ async def run_complete(args: argparse.Namespace) -> int:
     try:
         model = await _serving(client, args.model)
         config = Config(model=model, max_tokens=args.max_tokens)
-        found = await suggest(client, snapshot, config)
+        found = await suggest(client, Answer(snapshot), config)
     finally:
         await client.close()
     if args.json:
@@ -176,7 +177,8 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
     cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
     print(
         f"\n{'' if found.text else '(no suggestion) '}{model}: "
-        f"{usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms "
+        f"{usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms, "
+        f"ended by {found.stop_reason} "
         f"(prompt {timings.get('prefill_ms', 0):.0f} ms, decode {timings.get('decode_ms', 0):.0f} "
         f"ms); {cached} of {usage.get('prompt_tokens', 0)} prompt tokens were cached"
     )

@@ -3,7 +3,11 @@
 Closing the connection IS the cancel: whoever leaves `complete` early has stopped the work.
 """
 
-from collections.abc import AsyncGenerator
+import asyncio
+import contextlib
+import hashlib
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from .errors import EngineDied, EngineGone, EngineRefused
 
 # Connecting is local and quick; before the first event may lie minutes of prefill on a CPU.
 TIMEOUT = httpx2.Timeout(connect=5, read=600, write=10, pool=5)
+USER = secrets.token_hex(8)  # one language server is one user of the engine's time
 
 
 @dataclass(frozen=True)
@@ -31,27 +36,49 @@ class Address:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """One completion. With a suffix it is an infilling request."""
+    """One completion. With a suffix it is an infilling request.
+
+    `uri` and `language` are the document's, `stop_at` the rules that end the text, `follows` the
+    `request_id` of the request whose typing this one continues.
+    """
 
     prompt: str
     suffix: str | None
     model: str | None
     max_tokens: int
-    stop: tuple[str, ...]
+    uri: str
+    language: str
+    stop_at: tuple[str, ...]
+    request_id: str
+    follows: str | None = None
+    time_budget_ms: int | None = None
     temperature: float = 0.0
 
     def body(self) -> dict[str, Any]:
-        return {
+        fields = {
             "prompt": self.prompt,
             "suffix": self.suffix,
             "model": self.model,
             "max_tokens": self.max_tokens,
-            "stop": list(self.stop),
             "temperature": self.temperature,
             "lane": "inline",
             "stream": True,
             "stream_options": {"include_usage": True},
+            "user": USER,
+            "document": _opaque(self.uri),
+            "language": self.language,
+            "stop_at": list(self.stop_at),
+            "request_id": self.request_id,
+            "follows": self.follows,
+            "time_budget_ms": self.time_budget_ms,
         }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def _opaque(uri: str) -> str:
+    """Names a document and tells nothing of it: its path is nobody's business."""
+    name = uri.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(name, key=USER.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -76,12 +103,26 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of text, or, as the last one, why it ended, the token counts and the timings."""
+    """A piece of text, or, as the last one, why it ended, the token counts and the timings.
+
+    `stop_reason` names what ended it; an engine that is not ours may leave it out.
+    """
 
     text: str = ""
     finish_reason: str | None = None
+    stop_reason: str | None = None
     usage: dict[str, Any] | None = None
     timings: dict[str, float] | None = None
+
+    def then(self, more: "Chunk") -> "Chunk":
+        """Both as one."""
+        return Chunk(
+            self.text + more.text,
+            more.finish_reason or self.finish_reason,
+            more.stop_reason or self.stop_reason,
+            more.usage or self.usage,
+            more.timings or self.timings,
+        )
 
 
 class EngineClient:
@@ -129,19 +170,26 @@ class EngineClient:
         except (httpx2.HTTPError, ValueError) as error:
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
 
-    def complete(self, request: CompletionRequest) -> AsyncGenerator[Chunk]:
-        """Chunks as they come. Raises EngineGone, EngineDied or EngineRefused."""
-        return self._stream("/v1/completions", request.body())
+    def complete(
+        self, request: CompletionRequest, received: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Chunk]:
+        """Chunks as they come. Raises EngineGone, EngineDied or EngineRefused.
+
+        `received` is called when the engine begins to answer, also if that is with an error.
+        """
+        return self._stream("/v1/completions", request.body(), received)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Chunk]:
         """As `complete`. A model that cannot chat is an EngineRefused."""
         return self._stream("/v1/chat/completions", request.body())
 
-    async def _stream(self, path: str, body: dict[str, Any]) -> AsyncGenerator[Chunk]:
+    async def _stream(
+        self, path: str, body: dict[str, Any], received: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Chunk]:
         ended = False
         try:
-            call = self._http.stream("POST", path, json=body)
-            async with call as response:
+            async with self._post(path, body) as response:
+                received()
                 await _raise_for_error(response)
                 async for event in httpx2.EventSource(response):
                     if event.data == "[DONE]":
@@ -161,6 +209,21 @@ class EngineClient:
             ) from error
         if not ended:
             raise EngineDied(f"the engine at {self.address} stopped in mid-answer")
+
+    @contextlib.asynccontextmanager
+    async def _post(self, path: str, body: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
+        request = self._http.build_request("POST", path, json=body)
+        response = await self._http.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            # httpx2's pool keeps a request for ever if a cancel interrupts its closing.
+            closing = asyncio.ensure_future(response.aclose())
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing
+                raise
 
 
 async def _raise_for_error(response: httpx2.Response) -> None:
@@ -183,9 +246,11 @@ def _chunk(event: Any) -> Chunk:
         stopping = event["error"].get("type") == "not_ready"
         raise (EngineGone if stopping else EngineRefused)(event["error"]["message"])
     choice = event["choices"][0] if event["choices"] else {}
+    stop_reason = choice.get("stop_reason")
     return Chunk(
         choice.get("text") or choice.get("delta", {}).get("content") or "",
         choice.get("finish_reason"),
+        None if stop_reason is None else str(stop_reason),  # vLLM's may be a token id
         event.get("usage"),
         event.get("timings"),
     )

@@ -24,6 +24,9 @@ class Config:
     chat_template: str | None = None
     """A file that says what the model can do, for a daemon that this editor starts."""
 
+    time_budget_ms: int = 0
+    """Show what there is after so many milliseconds. 0: when it is finished, however long."""
+
 
 def model_name(given: str) -> str:
     """A directory by its absolute path: the daemon may run elsewhere, and others may ask too."""
@@ -72,6 +75,9 @@ def _problem(name: str, value: object) -> str | None:
         case "max_tokens":
             good = isinstance(value, int) and number and 1 <= value <= 512
             return None if good else "must be a whole number from 1 to 512"
+        case "time_budget_ms":
+            good = isinstance(value, int) and number and value >= 0
+            return None if good else "must be a whole number of milliseconds, 0 for no limit"
         case _:
             good = number and value >= 0  # type: ignore[operator]
             return None if good else "must be a number of minutes, 0 for never"

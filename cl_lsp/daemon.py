@@ -19,11 +19,14 @@ import platformdirs
 from .client import Address, EngineClient
 from .errors import CannotStart, EngineGone
 
+# -P: the engine is started in the user's project, whose struct.py or torch.py is not to be run.
+PYTHON = (sys.executable, "-P")
 START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
 POLL_S = 0.05
 TOO_LATE = "another daemon serves"  # how cl_engine's AddressInUse begins
 RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
+MAX_LOG = 5 << 20  # bytes
 WIRE_VERSION = 1  # the oldest daemon we can talk to
 
 
@@ -107,7 +110,7 @@ class Daemon:
 
     def _start(self) -> tuple[subprocess.Popen, int]:
         """The new process and where its part of the log begins."""
-        command = [sys.executable, "-m", "cl_engine", "serve", self._model]
+        command = [*PYTHON, "-m", "cl_engine", "serve", self._model]
         command += ["--uds", str(self._socket), "--idle-exit", str(self._idle_exit)]
         # Gigabytes are fetched when the user says so, not by the first key.
         command += ["--no-download"]
@@ -115,6 +118,7 @@ class Daemon:
             command += ["--chat-template", self._template]
         try:
             log_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _rotate(log_file())
             with open(log_file(), "ab") as log:
                 start = log.tell()
                 # Its own session: it outlives this editor, for the next one.
@@ -128,6 +132,12 @@ class Daemon:
         except OSError as error:
             raise CannotStart(f"cannot write {log_file()}: {error.strerror}") from error
         return process, start
+
+
+def _rotate(log: Path) -> None:
+    """Keep one old log, so that a line for each request does not fill the disk."""
+    if log.is_file() and log.stat().st_size > MAX_LOG:
+        log.replace(log.with_name(log.name + ".1"))
 
 
 def last_error(log_start: int) -> str | None:

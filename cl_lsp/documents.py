@@ -13,6 +13,18 @@ from lsprotocol import types
 from .errors import Unreadable
 
 LINE_END = re.compile(r"\r\n|\n|\r")
+LANGUAGES = {  # LSP's ids of files whose suffix is another
+    "cc": "cpp",
+    "cs": "csharp",
+    "h": "c",
+    "hpp": "cpp",
+    "js": "javascript",
+    "py": "python",
+    "rb": "ruby",
+    "rs": "rust",
+    "sh": "shellscript",
+    "ts": "typescript",
+}
 MAX_CHARACTERS = 2_000_000  # a longer document gets no suggestions and costs no time
 
 
@@ -45,6 +57,12 @@ class Snapshot:
         """The cursor's line, from the cursor to its end, without the line end."""
         end = LINE_END.search(self.text, self.offset)
         return self.text[self.offset : end.start() if end else len(self.text)]
+
+    @property
+    def place(self) -> str:
+        """For the user: FILE:LINE:COLUMN, counted from 1."""
+        line = len(LINE_END.findall(self.text, 0, self.offset)) + 1
+        return f"{self.uri.rpartition('/')[2]}:{line}:{len(self.line_before) + 1}"
 
     @property
     def _far_back(self) -> int:
@@ -185,4 +203,6 @@ def read_file(path: Path, line: int, column: int) -> Snapshot:
         raise Unreadable(f"column {column} is outside line {line}, which ends at column {longest}")
     position = types.Position(line - 1, column - 1)
     offset = offset_at(text, position, types.PositionEncodingKind.Utf32)
-    return Snapshot(path.resolve().as_uri(), 0, path.suffix.lstrip("."), text, offset)
+    suffix = path.suffix.lstrip(".")
+    uri, language = path.resolve().as_uri(), LANGUAGES.get(suffix, suffix)
+    return Snapshot(uri, 0, language, text, offset)

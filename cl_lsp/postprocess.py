@@ -11,6 +11,15 @@ def only_closers(line_after: str) -> bool:
     return CLOSERS.fullmatch(line_after) is not None
 
 
+def auto_closed(line_after: str) -> str:
+    """The rest of the line if it is only closers.
+
+    The editor wrote them, and they change at every bracket typed: in the suffix they would make
+    each key a new prompt.
+    """
+    return line_after if line_after.strip() and only_closers(line_after) else ""
+
+
 def merge_closers(text: str, closers: str) -> str:
     """`text` and those of `closers` that it does not close itself, to replace the line's rest.
 

@@ -11,8 +11,9 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 
 from . import __version__, chat
+from .answers import Answer, Answers
 from .client import EngineClient
-from .completion import Newest, Shared, Suggestion, suggest
+from .completion import Suggestion, suggest
 from .config import Config, parse_config
 from .daemon import Daemon, user_address
 from .documents import Documents, Snapshot, width
@@ -48,7 +49,7 @@ class Protocol(LanguageServerProtocol):
         self, params: types.DidCloseTextDocumentParams
     ) -> None:
         self._server.documents.close(params.text_document.uri)
-        self._server.shared.forget(params.text_document.uri)
+        self._server.answers.forget(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -75,7 +76,7 @@ class ClLsp(LanguageServer):
         )
         self.config = Config()
         self.documents = Documents()
-        self.shared, self.newest = Shared(), Newest()
+        self.answers = Answers(self._suggest)
         self._said: set[str] = set()
         self._engine: EngineClient | None = None
         self._starting: asyncio.Task[None] | None = None
@@ -128,23 +129,28 @@ class ClLsp(LanguageServer):
 
     async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
-        key = (snapshot.version, snapshot.offset, snapshot.text)
-        work = self.shared.join(snapshot.uri, key, lambda: self._suggest(snapshot))
         try:
-            return await self.newest.run((snapshot.uri, method), work)
+            found = await self.answers.get(snapshot, method)
         except ClLspError as error:
             self.say_once(str(error), types.MessageType.Error)
             return Suggestion()
+        if found is not None and not found.text:
+            reason = f"no suggestion at {snapshot.place}: {found.stop_reason}"
+            self.window_log_message(types.LogMessageParams(types.MessageType.Log, reason))
+        return found
 
-    async def _suggest(self, snapshot: Snapshot) -> Suggestion:
+    async def _suggest(self, answer: Answer) -> Suggestion:
         try:
-            return await suggest(self.engine(), snapshot, self.config)
+            return await suggest(self.engine(), answer, self.config)
         except EngineGone as error:
+            answer.sent = False
+            if not answer.waiting:
+                raise  # it was only there to be followed
             # Not started yet, ended for idleness, or died: try once more with a new one.
             if isinstance(error, EngineDied):
                 self.say_once(f"{error}; starting it again")
         await self.start_engine()
-        return await suggest(self.engine(), snapshot, self.config)
+        return await suggest(self.engine(), answer, self.config)
 
     async def chat_refusal(self) -> str | None:
         """Why the model that is served cannot chat; None if it can."""
@@ -159,6 +165,7 @@ class ClLsp(LanguageServer):
         return card.get("refused", {}).get("chat")
 
     async def close(self) -> None:
+        await self.answers.close()
         if self._starting is not None:
             self._starting.cancel()
         if self._engine is not None:

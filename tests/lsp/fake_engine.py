@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -14,17 +15,56 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from cl_lsp.daemon import default_socket
 
 
+@dataclass(eq=False)
+class Stream:
+    """One request from its arrival to its end. `beside`: those that were open as it arrived."""
+
+    body: dict
+    text: str
+    beside: list["Stream"]
+    said: int = 0
+    end: str | None = None  # the stop_reason, or "cancelled", "refused", "broken"
+    followed: asyncio.Event = field(default_factory=asyncio.Event)
+    follower: str = ""  # the stop_reason that it gives the stream it follows
+
+
 @dataclass
 class FakeEngine:
+    """`text` is the answer to every prompt or, if `whole` is set, what follows the prompt in it."""
+
     text: str = "return 1"
-    delay_s: float = 0.0
+    whole: str = ""
+    delay_s: float = 0.0  # a whole answer takes so long
+    headers_s: float = 0.0  # and so long its beginning
+    models_s: float = 0.0
     error: str | None = None
+    error_status: int = 400
     break_off: bool = False
+    stop_reason: str | None = "line"
+    old: bool = False  # knows nothing of `stop_at` and `follows`, and names no reason
     refused: dict[str, str] = field(default_factory=dict)
     status: str = "ok"
-    requests: list[dict] = field(default_factory=list)
-    finished: int = 0
-    cancelled: int = 0
+    streams: list[Stream] = field(default_factory=list)
+
+    @property
+    def requests(self) -> list[dict]:
+        return [stream.body for stream in self.streams]
+
+    @property
+    def ends(self) -> list[str | None]:
+        return [stream.end for stream in self.streams]
+
+    @property
+    def open(self) -> list[Stream]:
+        return [stream for stream in self.streams if stream.end is None]
+
+    @property
+    def finished(self) -> int:
+        return self.ends.count(self.stop_reason)
+
+    @property
+    def cancelled(self) -> int:
+        return self.ends.count("cancelled")
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -37,39 +77,97 @@ class FakeEngine:
                 "version": "0",
                 "wire": 1,
                 "pid": 0,
-                "active": 0,
+                "active": len(self.open),
             }
 
         @app.get("/v1/models")
         async def models() -> dict:
+            await asyncio.sleep(self.models_s)
             return {"data": [{"id": "fake", "refused": self.refused}]}
 
         @app.post("/v1/chat/completions")
         @app.post("/v1/completions")
         async def completions(request: Request) -> Response:
-            self.requests.append(await request.json())
+            stream = self._receive(await request.json())
             if self.error:
-                return JSONResponse({"error": {"message": self.error}}, 400)
-            return StreamingResponse(self._events(), media_type="text/event-stream")
+                stream.end = "refused"
+                return JSONResponse({"error": {"message": self.error}}, self.error_status)
+            if await _hangs_up(request, stream, self.headers_s):
+                stream.end = "cancelled"
+                return Response(status_code=499)
+            return Answering(stream, self._events(stream))
 
         return app
 
-    async def _events(self) -> AsyncIterator[str]:
+    def _receive(self, body: dict) -> Stream:
+        stream = Stream(body, self.text, self.open)
+        self.streams.append(stream)
+        if self.whole:
+            assert self.whole.startswith(body["prompt"]), body["prompt"]
+            stream.text = self.whole[len(body["prompt"]) :]
+        follows = None if self.old else body.get("follows")
+        for older in stream.beside if follows else []:
+            if older.body.get("request_id") == follows:
+                _follow(stream, older)
+        return stream
+
+    async def _events(self, stream: Stream) -> AsyncIterator[str]:
+        if stream.said:
+            yield _text(stream.text[: stream.said])
+        while stream.said < len(stream.text) and not stream.followed.is_set():
+            with contextlib.suppress(TimeoutError):
+                pause = self.delay_s / len(stream.text)
+                await asyncio.wait_for(stream.followed.wait(), pause or 0.001)
+                break
+            yield _text(stream.text[stream.said])
+            stream.said += 1
+            if self.break_off:
+                self.break_off, stream.end = False, "broken"
+                return
+        reason = None if self.old else stream.follower or self.stop_reason
+        end = {"text": "", "finish_reason": "stop", "stop_reason": reason}
+        yield _data({"choices": [end]})
+        yield _data({"choices": [], "usage": {"prompt_tokens": 3}, "timings": {}})
+        yield "data: [DONE]\n\n"
+        stream.end = reason or "stop"
+
+
+def _follow(newer: Stream, older: Stream) -> None:
+    """What a real engine decides: go on if what was typed is what comes, or start anew."""
+    typed = newer.body["prompt"].removeprefix(older.body["prompt"])
+    adopts = older.text.startswith(typed)
+    if adopts:
+        newer.text, newer.said = older.text[len(typed) :], max(0, older.said - len(typed))
+    older.follower = "adopted" if adopts else "superseded"
+    older.followed.set()
+
+
+async def _hangs_up(request: Request, stream: Stream, within_s: float) -> bool:
+    """Whether the client does so before the answer's headers are sent."""
+    gone = asyncio.ensure_future(request.receive())
+    followed = asyncio.create_task(stream.followed.wait())
+    await asyncio.wait({gone, followed}, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+    followed.cancel()
+    return gone.done() or not gone.cancel()
+
+
+class Answering(StreamingResponse):
+    """Takes a note when the client hangs up."""
+
+    def __init__(self, stream: Stream, events: AsyncIterator[str]):
+        super().__init__(events, media_type="text/event-stream")
+        self._stream = stream
+
+    async def __call__(self, *args: Any) -> None:
         try:
-            for character in self.text:
-                await asyncio.sleep(self.delay_s / len(self.text))
-                choice = {"text": character, "delta": {"content": character}}
-                yield _data({"choices": [choice | {"finish_reason": None}]})
-                if self.break_off:
-                    self.break_off = False
-                    return
-            yield _data({"choices": [{"text": "", "finish_reason": "stop"}]})
-            yield _data({"choices": [], "usage": {"prompt_tokens": 3}, "timings": {}})
-            yield "data: [DONE]\n\n"
-            self.finished += 1
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
+            await super().__call__(*args)
+        finally:
+            self._stream.end = self._stream.end or "cancelled"
+
+
+def _text(text: str) -> str:
+    choice = {"text": text, "delta": {"content": text}, "finish_reason": None}
+    return _data({"choices": [choice]})
 
 
 def _data(fields: dict) -> str:

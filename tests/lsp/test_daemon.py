@@ -180,3 +180,15 @@ def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
     done = cl_lsp("export", "embedded", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}
+
+
+def test_files_of_the_project_are_not_run(home: Path) -> None:
+    """An engine started in a directory that has a `struct.py` takes Python's own."""
+    trap = home / "h" / "project"
+    trap.mkdir()
+    for name in ("struct", "torch", "json"):
+        (trap / f"{name}.py").write_text(f"open({str(home / 'run')!r}, 'w'); raise SystemExit")
+    command = [str(Path(sys.executable).with_name("cl-lsp")), "complete", EXAMPLE, *AT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=trap)
+    assert done.returncode == 0, done.stderr
+    assert not (home / "run").exists()

@@ -20,10 +20,15 @@ async def test_a_key_becomes_ghost_text(client: LspClient, engine: FakeEngine) -
     assert items == [{"insertText": "turn x", "range": {"start": at, "end": at}}]
     sent = engine.requests[0]
     assert (sent["prompt"], sent["suffix"]) == ("def f(x):\n    re", "\n\nf(1)\n")
-    assert (sent["stop"], sent["temperature"], sent["model"]) == (["\n"], 0.0, "embedded")
+    assert (sent["temperature"], sent["model"]) == (0.0, "embedded")
+    assert (sent["stop_at"], sent["language"]) == (["line", "suffix"], "python")
+    assert "work" not in sent["document"] and "time_budget_ms" not in sent
     client.insert("t", 1, 6)
     await client.inline(1, 7)
-    assert engine.requests[1]["prompt"] == "def f(x):\n    ret"
+    again = engine.requests[1]
+    assert again["prompt"] == "def f(x):\n    ret"
+    assert (again["user"], again["document"]) == (sent["user"], sent["document"])
+    assert again["request_id"] != sent["request_id"]
     assert await client.shutdown() == 0
 
 
@@ -35,7 +40,7 @@ async def test_a_model_that_cannot_infill_completes_the_prefix(
     client.open(TEXT)
     items = (await client.inline(1, 6))["items"]
     assert items[0]["insertText"] == "turn x"
-    assert engine.requests[0]["suffix"] is None
+    assert "suffix" not in engine.requests[0]
     # Asked once; again after an error, for another engine may serve by then.
     engine.refused, engine.error = {}, "another model"
     client.insert("t", 1, 6)
@@ -43,7 +48,7 @@ async def test_a_model_that_cannot_infill_completes_the_prefix(
     engine.error = None
     client.insert("u", 1, 7)
     await client.inline(1, 8)
-    assert [request["suffix"] is None for request in engine.requests] == [True, True, False]
+    assert ["suffix" in request for request in engine.requests] == [False, False, True]
 
 
 async def test_an_overtaken_request_is_null_and_its_work_stops(
@@ -57,8 +62,8 @@ async def test_an_overtaken_request_is_null_and_its_work_stops(
     client.insert("t", 1, 6)
     second = client.inline(1, 7)
     assert await asyncio.wait_for(first, 0.3) is None
-    assert (await second)["items"][0]["insertText"] == "turn x"
-    assert (engine.finished, engine.cancelled) == (1, 1)
+    assert (await second)["items"][0]["insertText"] == "urn x"
+    assert engine.ends == ["adopted", "line"]
 
 
 async def test_other_documents_and_methods_do_not_overtake(
@@ -191,7 +196,7 @@ async def test_crlf_is_the_documents_business(client: LspClient, engine: FakeEng
     assert items[0]["insertText"] == "\r\n    y = x\r\n    return y"
     sent = engine.requests[0]
     assert (sent["prompt"], sent["suffix"]) == ("a = 1\ndef f(x):", "\n\nb = 2\n")
-    assert sent["stop"] == ["\n\n"]
+    assert sent["stop_at"] == ["block", "suffix"]
 
 
 async def test_a_position_past_the_end_is_clamped(client: LspClient, engine: FakeEngine) -> None:
@@ -249,10 +254,12 @@ async def test_an_answer_that_breaks_off_is_said_once_and_asked_again(
 
 
 async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: FakeEngine) -> None:
-    await client.initialize(options={"maxTokens": "many", "modle": "x", "idleExitMinutes": 5})
+    options = {"maxTokens": "many", "modle": "x", "idleExitMinutes": 5, "timeBudgetMs": 300}
+    await client.initialize(options=options)
     client.open(TEXT)
     assert (await client.inline(1, 6))["items"]
-    assert engine.requests[0]["max_tokens"] == 48
+    sent = engine.requests[0]
+    assert (sent["max_tokens"], sent["time_budget_ms"]) == (48, 300)
     shown = "\n".join(client.messages())
     assert "'maxTokens' must be" in shown
     assert "unknown option 'modle'; known: model, plainCompletion" in shown

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_lsp.completion import stops_for
+from cl_lsp.answers import continues
+from cl_lsp.completion import stop_at
 from cl_lsp.config import Config, parse_config
 from cl_lsp.context import PREFIX_CHARACTERS, SUFFIX_CHARACTERS, prefix_window, suffix_window
 from cl_lsp.documents import Snapshot
@@ -97,18 +98,60 @@ def snapshot(before: str, after: str = "\n") -> Snapshot:
     return Snapshot("u", 1, "python", before + after, len(before))
 
 
-def test_one_line_unless_a_block_opens() -> None:
-    assert stops_for(snapshot("x = 1")) == ("\n",)
-    assert stops_for(snapshot("def f():")) == ("\n\n",)
-    assert stops_for(snapshot("f(", ")\n")) == ("\n",)
-    assert stops_for(snapshot("if (x) {")) == ("\n\n",)
+@pytest.mark.parametrize(
+    ("before", "after", "rule"),
+    [
+        ("x = 1", "\n", "line"),
+        ("def f():", "\n", "block"),
+        ("f(", ")\n", "line"),
+        ("if (x) {", "\n", "block"),
+        ("def f():", " return 1\n", "line"),
+        # On an empty line: what opens above, if there is nothing in it yet.
+        ("def f():\n    ", "\n", "block"),
+        ("def f():\n    ", "", "block"),
+        ("def f():\n\n    ", "\n\nx = 1\n", "block"),
+        ("if x {\n\t", "\n}\n", "block"),
+        ("def f():\r\n    ", "\r\ng()", "block"),
+        ("def f():\n    ", "\n\n    return 1\n", "line"),
+        ("def f():\n", "\nx = 1\n", "line"),
+        ("def f():\n    x = 1\n    ", "\n", "line"),
+        ("", "", "line"),
+    ],
+)
+def test_one_line_unless_a_block_opens(before: str, after: str, rule: str) -> None:
+    assert stop_at(snapshot(before, after)) == (rule, "suffix")
+
+
+@pytest.mark.parametrize(
+    ("older", "newer", "goes_on"),
+    [
+        (("x = a", "\n"), ("x = ab", "\n"), True),
+        (("x = a", "\n"), ("x = a", "\n"), True),
+        (("def f():", "\ny"), ("def f():\n    ", "\ny"), True),
+        # The editor closes a bracket, and it is typed over.
+        (("f", "\n"), ("f(", ")\n"), True),
+        (("f(", ")\n"), ("f(g(", "))\n"), True),
+        (("f(x", ")\n"), ("f(x)", "\n"), True),
+        (("x = ab", "\n"), ("x = a", "\n"), False),
+        (("x = ab", "\n"), ("x = ac", "\n"), False),
+        (("x = a", "\n"), ("x = ab", "\ny"), False),
+        (("x = a", " + b\n"), ("x = a + ", "b\n"), False),
+        (("x\n", "y\n"), ("x\ny\n", ""), False),
+    ],
+)
+def test_what_goes_on_with_a_request(
+    older: tuple[str, str], newer: tuple[str, str], goes_on: bool
+) -> None:
+    assert continues(snapshot(*newer), snapshot(*older)) == goes_on
 
 
 def test_options() -> None:
     assert parse_config(None) == (Config(), [])
     good = {"model": "/m", "plainCompletion": None, "maxTokens": 5, "idleExitMinutes": 0}
     assert parse_config(good) == (Config("/m", None, 5, 0), [])
-    for options in ({"maxTokens": True}, {"maxTokens": 0}, {"model": ""}, {"x": 1}, [1], "a"):
+    assert parse_config({"timeBudgetMs": 300}) == (Config(time_budget_ms=300), [])
+    wrong = [{"maxTokens": True}, {"maxTokens": 0}, {"model": ""}, {"x": 1}, [1], "a"]
+    for options in [*wrong, {"timeBudgetMs": -1}, {"timeBudgetMs": 0.5}]:
         config, problems = parse_config(options)
         assert config == Config()
         assert len(problems) == 1

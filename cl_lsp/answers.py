@@ -1,0 +1,138 @@
+"""The answers that are being made: who shares one, which is overtaken, which follows which.
+
+The rule for their end is one: an answer is stopped when no request waits for it, unless a newer
+one follows it that the engine has not got yet. Stopping closes its stream.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from .documents import Snapshot
+from .postprocess import auto_closed
+
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Answer:
+    """What is made for one state of a document, by one request to the engine.
+
+    `follows` is the answer to less of the same typing, until the engine has got this request: it
+    goes on with that generation, which closing the older stream before would have ended.
+    """
+
+    snapshot: Snapshot
+    follows: "Answer | None" = None
+    changed: Callable[[], None] = lambda: None
+    request_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    sent: bool = False
+    waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)  # by method
+    task: asyncio.Task[Any] = field(init=False)
+
+    def received(self) -> None:
+        """The engine has got the request, or never will."""
+        self.follows = None
+        self.changed()
+
+    def leads_to(self, snapshot: Snapshot) -> bool:
+        """Whether an answer for `snapshot` may follow: it runs, and all have left it."""
+        left = self.sent and not self.waiting and not self._over
+        return left and continues(snapshot, self.snapshot)
+
+    def serves(self, snapshot: Snapshot) -> bool:
+        made = self.task.done() and not self.task.cancelled() and not self.task.exception()
+        return self.snapshot == snapshot and (made or not self._over)
+
+    def overtake(self, method: str) -> None:
+        """A newer request of this method has come: the one that waits is answered None."""
+        if (overtaken := self.waiting.pop(method, None)) is not None:
+            overtaken.set_result(None)
+
+    def stop(self) -> None:
+        # Once: a second cancel would interrupt the closing of the stream.
+        if not self._over:
+            self.task.cancel()
+
+    @property
+    def _over(self) -> bool:
+        return self.task.done() or self.task.cancelling() > 0
+
+
+class Answers(Generic[T]):
+    """The newest answer of each document, and the older ones that are not stopped yet."""
+
+    def __init__(self, make: Callable[[Answer], Coroutine[Any, Any, T]]):
+        self._make = make
+        self._of: dict[str, list[Answer]] = {}  # by document, the newest last
+
+    async def get(self, snapshot: Snapshot, method: str) -> T | None:
+        """What is made for `snapshot`; None if a newer request of this method has overtaken it.
+
+        Requests for the same state share one answer; the cancel of the last one stops it.
+        """
+        uri = snapshot.uri
+        answers = self._of.setdefault(uri, [])
+        for older in answers:
+            older.overtake(method)
+        if not answers or not answers[-1].serves(snapshot):
+            answers.append(self._start(snapshot, answers))
+        answer = answers[-1]
+        overtaken = answer.waiting[method] = asyncio.get_running_loop().create_future()
+        self._sweep(uri)
+        try:
+            await asyncio.wait({answer.task, overtaken}, return_when=asyncio.FIRST_COMPLETED)
+            return None if overtaken.done() else answer.task.result()
+        finally:
+            if answer.waiting.get(method) is overtaken:
+                del answer.waiting[method]
+            self._sweep(uri)
+
+    def forget(self, uri: str) -> None:
+        """The document is closed: who waits is answered None, and the work stops."""
+        for answer in self._of.pop(uri, []):
+            for method in list(answer.waiting):
+                answer.overtake(method)
+            answer.stop()
+
+    async def close(self) -> None:
+        """Stop everything, and return when all streams are closed."""
+        tasks = [answer.task for answers in self._of.values() for answer in answers]
+        for uri in list(self._of):
+            self.forget(uri)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _start(self, snapshot: Snapshot, older: list[Answer]) -> Answer:
+        follows = next((a for a in reversed(older) if a.leads_to(snapshot)), None)
+        answer = Answer(snapshot, follows, lambda: self._sweep(snapshot.uri))
+
+        def on_done(task: asyncio.Task) -> None:
+            if not task.cancelled():
+                task.exception()  # said by those who wait; a followed one has nobody
+            answer.received()
+
+        answer.task = asyncio.create_task(self._make(answer))
+        answer.task.add_done_callback(on_done)
+        return answer
+
+    def _sweep(self, uri: str) -> None:
+        answers = self._of.get(uri, [])
+        # Of a chain of quick keys only the last link holds: the engine has ended the others.
+        held = [answer.follows for answer in answers if answer.waiting]
+        for answer in answers:
+            if not answer.waiting and answer not in held:
+                answer.stop()
+        # The newest stays when it is done, to be shared by requests for the same state.
+        answers[:] = [a for a in answers if a is answers[-1] or not a.task.done()]
+
+
+def continues(newer: Snapshot, older: Snapshot) -> bool:
+    """Whether `newer` is `older` and what was typed at its cursor."""
+    return newer.before.startswith(older.before) and _rest(newer) == _rest(older)
+
+
+def _rest(snapshot: Snapshot) -> str:
+    """What stands after the cursor, without the brackets that the editor has closed by itself."""
+    return snapshot.after[len(auto_closed(snapshot.line_after)) :]
