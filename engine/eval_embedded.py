@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from cl_engine.core import Core
 from cl_engine.loader import LoadedModel, load_model
 from cl_engine.prompt import Order, Prompt, heal, infilling_prompt
 from cl_engine.request import ErrorEvent, Event, Limits, Request, TextEvent
-from cl_engine.runner import Runner
 from cl_engine.sampling import SamplingParams
-from cl_engine.scheduler import Scheduler
-from cl_engine.slots import Slots
 from cl_engine.tokenizer import Tokenizer
 
 HELD_OUT = Path(__file__).with_name("embedded_heldout.tar.xz")
@@ -90,20 +88,18 @@ class Engine:
 
     def __init__(self, model: LoadedModel):
         self.model = model
-        self._slots = Slots([model.llama.new_cache() for _ in range(2)])
-        self._runner = Runner(model.llama, model.tokenizer)
+        self._cores: dict[int, Core] = {}  # by the depth of healing
 
     def complete(self, case: Case, variant: Variant, max_tokens: int = MAX_TOKENS) -> str:
-        model, events = self.model, list[Event]()
+        model, events, depth = self.model, list[Event](), variant.healing_depth
         limit = model.llama.config.context - max_tokens
         prompt = infilling_prompt(model.tokenizer, case.prefix, case.suffix, limit, variant.order)
-        context = model.llama.config.context
-        scheduler = Scheduler(model.tokenizer, self._slots, context, variant.healing_depth)
-        scheduler.add(
-            Request(prompt, Limits(max_tokens, stops=("\n",)), SamplingParams(), events.append)
-        )
-        while (sequence := scheduler.next()) is not None:
-            scheduler.advance(sequence, self._runner.step(sequence))
+        core = self._cores.get(depth)
+        if core is None:
+            core = self._cores[depth] = Core(model, healing_depth=depth)
+        limits = Limits(max_tokens, stops=("\n",))
+        core.scheduler.add(Request(prompt, limits, SamplingParams(), events.append))
+        core.run()
         for event in events:
             if isinstance(event, ErrorEvent):
                 raise event.error

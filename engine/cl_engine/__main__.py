@@ -6,6 +6,7 @@
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 from pathlib import Path
@@ -16,6 +17,17 @@ from .errors import AddressInUse, CannotServe, EngineError, UnknownModel
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Exit codes that a caller tells apart; everything else that goes wrong is 1.
 EXIT_CODES: dict[type[EngineError], int] = {UnknownModel: 2, AddressInUse: 3}
+
+
+def _gib(text: str) -> int:
+    """Bytes of so many GiB."""
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 < size < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB above 0")
+    return int(size * 2**30)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--context", type=int, metavar="N", help="at most so many tokens, for less memory"
+    )
+    p.add_argument(
+        "--kv-memory",
+        type=_gib,
+        metavar="GIB",
+        help="of the KV cache (default: four contexts, or what is free)",
     )
     p.add_argument(
         "--no-download", action="store_true", help="refuse a model that is not on this disk"
@@ -86,7 +104,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     args = parser().parse_args()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    if args.command == "serve":
+        logging.getLogger(__package__).setLevel(logging.INFO)  # a line for each request
     try:
         code = RUN[args.command](args)
         sys.stdout.flush()
@@ -144,6 +164,7 @@ def run_serve(args: argparse.Namespace) -> int:
             device=args.device,
             dtype=args.dtype,
             context=args.context,
+            kv_memory=args.kv_memory,
             template=template,
         )
         serve(serving, listener)

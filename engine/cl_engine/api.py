@@ -221,12 +221,14 @@ def pipeline(
     device: str = "auto",
     dtype: str = "auto",
     context: int | None = None,
+    kv_memory: int | None = None,
 ) -> Pipeline:
     """Load `model_path` (`embedded`, a directory or a hub id, fetched if it is not on this disk).
 
     `device`: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N"; `dtype` of the matrices:
     "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16"; `context`: so many tokens
-    instead of the model's own number, for less memory. Raises UnknownModel, BrokenCheckpoint,
+    instead of the model's own number, for less memory; `kv_memory`: bytes of the KV cache (None:
+    four contexts, or what is free), at least one context's. Raises UnknownModel, BrokenCheckpoint,
     CannotPull, Unsupported if the model lacks the template's capability, or EngineError if there is
     too little memory.
     """
@@ -242,6 +244,7 @@ def pipeline(
         device=device,
         dtype=dtype,
         context=context,
+        kv_memory=kv_memory,
         progress=loading_bar(model_path),
     )
     engine.start()

@@ -110,6 +110,7 @@ def _counts(end: FinishEvent) -> dict[str, Any]:
             "total_tokens": usage.prompt + usage.generated,
             "prompt_tokens_details": {
                 "cached_tokens": usage.cached,
+                "computed_tokens": usage.computed,
                 "healed_tokens": usage.healed,
                 "dropped_characters": usage.dropped,
             },

@@ -24,12 +24,15 @@ from .generation import default_new_tokens, prompt_room
 from .hub import canonical_name
 from .loader import LoadedModel
 from .loop import Engine, Generation
-from .prompt import DEFAULT_ORDER, Order, Prompt, completion_prompt, infilling_prompt
-from .request import Event, Lane, Limits
+from .metrics import CONTENT_TYPE as METRICS_TYPE
+from .prompt import Order, Prompt, completion_prompt, infilling_prompt, order_of
+from .request import Event, Lane, Limits, Origin
 from .sampling import SamplingParams
+from .structure import Rule, StopRules
 from .template import ChatTemplateConfig
 
 MAX_BODY = 8 << 20  # bytes; no context is nearly as long
+MAX_NAME = 256  # characters of what clients call themselves and their requests
 DEFAULT_COMPLETION = 16  # tokens, OpenAI's own default of this endpoint
 WIRE_VERSION = 1  # raised when an older client could no longer talk to this daemon
 
@@ -39,7 +42,7 @@ class StreamOptions(BaseModel):
 
 
 class GenerationRequest(BaseModel):
-    """What both kinds of request have; the last five fields are not OpenAI's."""
+    """What both kinds of request have; of the fields from `top_k` on only `user` is OpenAI's."""
 
     model: str | None = None
     max_tokens: int | None = Field(default=None, ge=1)
@@ -55,10 +58,28 @@ class GenerationRequest(BaseModel):
     repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     min_tokens: int = Field(default=0, ge=0)
     lane: Lane = "completion"
+    user: str = Field(default="", max_length=MAX_NAME)
+    document: str = Field(default="", max_length=MAX_NAME)
+    request_id: str = Field(default="", max_length=MAX_NAME)
+    follows: str = Field(default="", max_length=MAX_NAME)
+    time_budget_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def limits(self, max_tokens: int, more_stops: tuple[str, ...] = ()) -> Limits:
         stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Limits(max_tokens, self.min_tokens, (*more_stops, *stop))
+        return Limits(
+            max_tokens,
+            self.min_tokens,
+            (*more_stops, *stop),
+            structure=self.structure(),
+            budget_ms=self.time_budget_ms,
+        )
+
+    def structure(self) -> StopRules | None:
+        """Where the text ends by itself; only what completes a text has such rules."""
+        return None
+
+    def origin(self) -> Origin:
+        return Origin(self.user, self.document, self.request_id, self.follows)
 
     def sampling(self) -> SamplingParams:
         return SamplingParams(
@@ -78,7 +99,14 @@ class CompletionRequest(GenerationRequest):
     suffix: str | None = None
     best_of: Literal[1] = 1
     echo: Literal[False] = False
-    order: Order = Field(default=DEFAULT_ORDER, description="of an infilling prompt; not OpenAI's")
+    order: Order | None = Field(default=None, description="of an infilling prompt")
+    stop_at: list[Rule] = []
+    language: str = Field(default="", max_length=MAX_NAME)
+
+    def structure(self) -> StopRules | None:
+        if not self.stop_at:
+            return None
+        return StopRules(frozenset(self.stop_at), self.prompt, self.suffix or "", self.language)
 
 
 class ChatRequest(GenerationRequest):
@@ -135,6 +163,11 @@ def create_app(
             "active": engine.active,
         }
 
+    @app.get("/metrics", dependencies=[Depends(authorized)])
+    async def metrics() -> Response:
+        """For Prometheus."""
+        return Response(engine.metrics.text(), media_type=METRICS_TYPE)
+
     @app.get("/v1/models", dependencies=[Depends(authorized)])
     async def models() -> dict[str, Any]:
         loaded = await engine.model()
@@ -178,7 +211,7 @@ def create_app(
         limits: Limits,
         envelope: Envelope,
     ) -> Response:
-        generation = Generation(engine, prompt, limits, body.sampling(), body.lane)
+        generation = Generation(engine, prompt, limits, body.sampling(), body.lane, body.origin())
         connected = while_connected(request, generation)
         try:
             first = await anext(connected)  # what fails before the first event has an HTTP status
@@ -208,7 +241,8 @@ def completion_of(model: LoadedModel, body: CompletionRequest, limits: Limits) -
     if body.suffix is None:
         return completion_prompt(model.tokenizer, body.prompt, room)
     model.identity.require("infilling")
-    return infilling_prompt(model.tokenizer, body.prompt, body.suffix, room, body.order)
+    order = body.order or order_of(model.identity.label, healed=True)
+    return infilling_prompt(model.tokenizer, body.prompt, body.suffix, room, order)
 
 
 async def while_connected(request: Request, generation: Generation) -> AsyncGenerator[Event]:

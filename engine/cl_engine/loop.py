@@ -8,7 +8,6 @@ import atexit
 import concurrent.futures
 import contextlib
 import logging
-import math
 import os
 import queue
 import threading
@@ -19,23 +18,19 @@ from typing import Literal
 
 import torch
 
+from .core import Core, page_count
 from .errors import EngineError, NotReady
 from .hub import canonical_name
-from .loader import LoadedModel, Progress, free_memory, load_model
-from .models.llama import KVCache, Llama
+from .loader import LoadedModel, Progress, load_model
+from .metrics import Metrics
 from .prompt import Prompt
-from .request import ErrorEvent, Event, FinishEvent, Lane, Limits, Request
-from .runner import Runner
+from .request import ErrorEvent, Event, FinishEvent, Lane, Limits, Origin, Request
 from .sampling import SamplingParams
-from .scheduler import Scheduler
-from .slots import Slots
 
 log = logging.getLogger(__name__)
-SLOTS = 4  # sequences with a KV cache of their own
 # Half of the cores: the editor needs the rest, and a product of few rows gains nothing from more.
 THREADS = max(1, (os.cpu_count() or 1) // 2)
 
-HEADROOM = 1 << 30  # bytes, for activations
 STOP_S = 20  # seconds; a step of a large model on a CPU is the longest wait
 
 State = Literal["loading", "ok", "failed"]
@@ -64,6 +59,7 @@ class Generation:
         limits: Limits,
         sampling: SamplingParams,
         lane: Lane = "completion",
+        origin: Origin | None = None,
     ):
         self._engine = engine
         self._events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -73,7 +69,7 @@ class Generation:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to read
                 loop.call_soon_threadsafe(self._events.put_nowait, event)
 
-        self._request = Request(prompt, limits, sampling, deliver, lane)
+        self._request = Request(prompt, limits, sampling, deliver, lane, origin or Origin())
         self._open = True
         engine.active += 1
         engine.submit(self._request)
@@ -105,7 +101,8 @@ class Generation:
 class Engine:
     """Loads a model and serves requests, both in a thread of its own.
 
-    `loaded` is the model, or what went wrong while it was loaded.
+    `loaded` is the model, or what went wrong while it was loaded. `kv_memory` are the bytes that
+    the KV cache may take (None: four contexts, or what is free); `speculate` is for measurements.
     """
 
     def __init__(
@@ -116,6 +113,8 @@ class Engine:
         device: str = "auto",
         dtype: str = "auto",
         context: int | None = None,
+        kv_memory: int | None = None,
+        speculate: bool = True,
         progress: Progress | None = None,
     ):
         self.model_name = canonical_name(model)
@@ -128,7 +127,9 @@ class Engine:
             context=context,
             progress=progress,
         )
+        self._kv_memory, self._speculate = kv_memory, speculate
         self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
+        self.metrics = Metrics()
         self.active = 0  # requests under way
         self.last_used = time.monotonic()
         self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
@@ -176,7 +177,7 @@ class Engine:
         torch.set_num_threads(THREADS)
         try:
             model = self._load()
-            slots = make_slots(model.llama)
+            core = self._make_core(model)
         except EngineError as error:
             self.loaded.set_exception(error)
         except Exception as error:
@@ -184,58 +185,29 @@ class Engine:
             self.loaded.set_exception(EngineError(f"loading {self.model_name} failed: {error}"))
         else:
             self.loaded.set_result(model)
-            self._serve(model, slots)
+            while self._receive(core):
+                core.step()
+            core.scheduler.fail_all(NotReady("the engine is stopping"))
+            self.metrics.watch(None)
 
-    def _serve(self, model: LoadedModel, slots: Slots) -> None:
-        scheduler = Scheduler(model.tokenizer, slots, model.llama.config.context)
-        runner = Runner(model.llama, model.tokenizer)
-        while self._receive(scheduler):
-            if (sequence := scheduler.next()) is None:
-                continue
-            try:
-                scheduler.advance(sequence, runner.step(sequence))
-            except Exception as error:  # one request must not take the others with it
-                log.exception("a step failed")
-                scheduler.fail(sequence, EngineError(f"the engine failed: {error}"))
+    def _make_core(self, model: LoadedModel) -> Core:
+        pages = page_count(model.llama, self._kv_memory)
+        core = Core(model, pages=pages, speculate=self._speculate, report=self.metrics.report)
+        self.metrics.watch(lambda: core.scheduler)
+        return core
 
-        scheduler.fail_all(NotReady("the engine is stopping"))
-
-    def _receive(self, scheduler: Scheduler) -> bool:
+    def _receive(self, core: Core) -> bool:
         """Empty the inbox; sleep in it while there is nothing to do. False when told to stop."""
         while True:
+            if core.scheduler.idle:
+                core.check()
             try:
-                message = self.inbox.get(block=scheduler.idle)
+                message = self.inbox.get(block=core.scheduler.idle)
             except queue.Empty:
                 return True
             if message is None:
                 return False
             if isinstance(message, Submit):
-                scheduler.add(message.request)
+                core.scheduler.add(message.request)
             else:
-                scheduler.cancel(message.request)
-
-
-def make_slots(llama: Llama) -> Slots:
-    """Raises EngineError if there is no memory for one KV cache; fewer than SLOTS will do.
-
-    A second one and more are only made if HEADROOM stays free: a CPU's memory is taken on first
-    use, when it is too late to refuse.
-    """
-    caches: list[KVCache] = []
-    needed = llama.cache_bytes
-    while len(caches) < SLOTS:
-        free = free_memory(llama.device)
-        taken = 0 if llama.device.type == "cuda" else len(caches) * needed
-        room = math.inf if free is None else free - taken
-        if room < needed + (HEADROOM if caches else 0):
-            break
-        try:
-            caches.append(llama.new_cache())
-        except RuntimeError:  # torch's, of both devices
-            break
-    if not caches:
-        raise EngineError(
-            f"no memory for a KV cache of {llama.config.context} tokens ({needed / 2**30:.1f} GiB):"
-            " give a smaller context"
-        )
-    return Slots(caches)
+                core.scheduler.cancel(message.request)

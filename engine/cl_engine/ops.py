@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+CPU_BLOCK = 512  # positions; what torch's attention takes at once on a CPU
+
 
 @dataclass(frozen=True)
 class Matrix:
@@ -55,23 +57,42 @@ def rope(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     return x * cos + torch.cat((-b, a), -1) * sin
 
 
-def attention(
-    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, start: int
-) -> torch.Tensor:
-    """Causal attention of new tokens over a KV cache that already holds them.
+def padded(total: int, device: torch.device) -> int:
+    """How many positions `attention` is given for `total`: the rest is masked.
 
-    q: [n, heads, head_dim] at positions start..start+n-1; keys, values: [kv_heads, start+n,
-    head_dim], whose type the result [n, heads·head_dim] has. The query heads of a group become rows
-    of one product, so keys and values are never repeated.
+    The CPU's attention sums blocks of 512 positions, in another order if the last is shorter. Whole
+    blocks give a position the same bits, whatever comes behind it and whatever it is computed with:
+    so a reused KV cache decodes as a fresh one does (of 692 random rows 12 differ with 256).
+    """
+    return total if device.type == "cuda" else -(-total // CPU_BLOCK) * CPU_BLOCK
+
+
+def causal_mask(
+    n: int, total: int, group: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    """What the last `n` of `total` positions see, for `attention` with `group` heads to a KV head.
+
+    [group·n, padded(total)]: 0, or -inf for what is later. In the cache's type: as bools it takes
+    an eighth longer.
+    """
+    last = torch.arange(total - n, total, device=device)
+    hidden = torch.arange(padded(total, device), device=device)[None] > last[:, None]
+    mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, -torch.inf)
+    return mask.repeat(group, 1)
+
+
+def attention(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Attention of new tokens over a KV cache that already holds them.
+
+    q: [n, heads, head_dim]; keys, values: [kv_heads, padded(total), head_dim], finite also where
+    `mask` hides them, whose type the result [n, heads·head_dim] has. The query heads of a group
+    become rows of one product, so keys and values are never repeated.
     """
     n, heads, head_dim = q.shape
-    kv_heads, total, _ = keys.shape
+    kv_heads = len(keys)
     q = q.to(keys.dtype).view(n, kv_heads, -1, head_dim)
     rows = q.permute(1, 2, 0, 3).reshape(kv_heads, -1, head_dim)
-    mask = None
-    if n > 1:
-        positions = torch.arange(total, device=q.device)
-        visible = positions[None] <= positions[start:, None]  # [n, total]
-        mask = visible.repeat(heads // kv_heads, 1)
     out = F.scaled_dot_product_attention(rows[None], keys[None], values[None], attn_mask=mask)[0]
     return out.view(kv_heads, -1, n, head_dim).permute(2, 0, 1, 3).reshape(n, heads * head_dim)

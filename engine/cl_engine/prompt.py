@@ -8,12 +8,11 @@ functions of a tokenizer and strings; chats are `chat.py`'s. Source: facebookres
 from dataclasses import dataclass
 from typing import Literal
 
+from .catalogue import EMBEDDED
 from .errors import InvalidRequest, Unsupported
 from .tokenizer import Tokenizer
 
 Order = Literal["spm", "psm"]
-# Suffix-first: one more character only appends tokens, and the prefix can be healed.
-DEFAULT_ORDER: Order = "spm"
 # How many tokens the healing takes off at most; docs/healing.md has the measurement.
 HEALING_DEPTH = 4
 # A prompt too long for the context loses whole steps, so that typing keeps the KV cache.
@@ -42,6 +41,16 @@ class HealedPrompt:
     required: bytes
 
 
+def order_of(label: str, healed: bool) -> Order:
+    """The order of an infilling prompt: of the model and the kind of request, never of a cache.
+
+    Suffix first where the prefix is healed, as for every key: one more character only appends
+    tokens. As Meta asks its models where it is not, but for ours, which was trained suffix first.
+    `docs/healing.md` has the table: exact lines, and tokens computed for a key, of each.
+    """
+    return "spm" if healed or label == EMBEDDED else "psm"
+
+
 def completion_prompt(tokenizer: Tokenizer, text: str, limit: int) -> Prompt:
     """BOS and `text`, at most `limit` ids; a longer text loses its beginning.
 
@@ -56,7 +65,7 @@ def completion_prompt(tokenizer: Tokenizer, text: str, limit: int) -> Prompt:
 
 
 def infilling_prompt(
-    tokenizer: Tokenizer, prefix: str, suffix: str, limit: int, order: Order = DEFAULT_ORDER
+    tokenizer: Tokenizer, prefix: str, suffix: str, limit: int, order: Order = "spm"
 ) -> Prompt:
     """The prompt that asks for what stands between `prefix` and `suffix`, at most `limit` ids.
 

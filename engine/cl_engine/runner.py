@@ -1,43 +1,45 @@
-"""Runs one step of one sequence: prefill, verification of a draft and decode are the same thing."""
+"""Runs one step of several sequences: prefill, verification of a draft and decode are the same."""
 
 from torch import Tensor
 
-from .models.llama import Llama
+from .errors import EngineError
+from .models.llama import KVPool, Llama, Span
 from .sampling import Pick
-from .scheduler import Sequence
+from .scheduler import Part
+from .sequence import Sequence
 from .tokenizer import Tokenizer
-
-PREFILL_CHUNK = 256  # tokens; between two chunks others get their turn and a cancel is seen
 
 
 class Runner:
-    def __init__(self, llama: Llama, tokenizer: Tokenizer):
-        self._llama, self._tokenizer = llama, tokenizer
+    def __init__(self, llama: Llama, pool: KVPool, tokenizer: Tokenizer):
+        self._llama, self._pool, self._tokenizer = llama, pool, tokenizer
 
-    def step(self, sequence: Sequence) -> list[Pick]:
-        """Compute what is pending, and the draft behind it; returns the tokens this yields.
+    def step(self, parts: list[Part]) -> list[list[Pick] | EngineError]:
+        """Compute all parts at once; of each the tokens that it yields, appended to its sequence.
 
-        None while the prompt is not through; else the draft's accepted beginning and one more.
+        None while a prompt is not through; else the draft's accepted beginning and one more. A
+        part whose tokens cannot be chosen gets an error of its own.
         """
-        pending = sequence.tokens[sequence.computed :]
-        chunk = pending[:PREFILL_CHUNK]
-        through = len(chunk) == len(pending)
-        draft = sequence.draft if through else []
-        logits = self._llama.forward(
-            chunk + draft, sequence.computed, sequence.slot.kv, rows=through + len(draft)
-        )
-        sequence.computed += len(chunk)
+        spans = [_span(part) for part in parts]
+        logits = self._llama.forward(spans, self._pool).cpu()
+        rows = logits.split([part.rows for part in parts])
+        return [self._choose(part, own) for part, own in zip(parts, rows, strict=True)]
+
+    def _choose(self, part: Part, logits: Tensor) -> list[Pick] | EngineError:
+        try:
+            return self._verify(part.sequence, part.draft, logits)
+        except Exception as error:  # one request must not take the others with it
+            wrong = EngineError(f"the engine failed: {error}")
+            wrong.__cause__ = error
+            return wrong
+
+    def _verify(self, sequence: Sequence, draft: list[int], logits: Tensor) -> list[Pick]:
         new: list[Pick] = []
         for row, guess in zip(logits, [*draft, None], strict=False):
             new.append(self._pick(sequence, row, len(new)))
             sequence.tokens.append(new[-1].token)
             if new[-1].token != guess:
                 break
-        if new:
-            sequence.draft = []
-            sequence.computed += (
-                len(new) - 1
-            )  # the accepted draft is in the cache, the last one not
         return new
 
     def _pick(self, sequence: Sequence, logits: Tensor, ahead: int) -> Pick:
@@ -49,3 +51,9 @@ class Runner:
         passed = len(self._tokenizer.piece_bytes[picked.token])
         sequence.required = sequence.required[passed:]
         return picked
+
+
+def _span(part: Part) -> Span:
+    sequence = part.sequence
+    assert sequence.lease is not None
+    return Span(part.ids + part.draft, sequence.computed, sequence.lease.pages, part.rows)

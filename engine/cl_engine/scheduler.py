@@ -1,271 +1,297 @@
 """Who runs next, and when it is finished. Policy only: the model runs in `runner.py`.
 
-A request waits until a slot is free; those with a slot take turns, one step each, but only within
+A request waits until there are pages for it; those that have them share each step, but only within
 the first lane that has any: a chat never delays a key by more than the step under way.
 """
 
 import logging
-import time
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from .errors import EngineError, Overloaded
-from .ngram import Acceptance, Draft, NGrams, propose
-from .prompt import HEALING_DEPTH, heal
-from .request import (
-    LANES,
-    ErrorEvent,
-    FinishEvent,
-    FinishReason,
-    Limits,
-    Request,
-    TextEvent,
-    Timings,
-    Usage,
-)
-from .sampling import Pick, Sampler
-from .slots import Slot, Slots
-from .stopping import StopText
-from .tokenizer import StreamDecoder, Tokenizer
+from .errors import EngineError, NotReady, Overloaded
+from .prompt import HEALING_DEPTH
+from .radix import RadixTree
+from .request import ErrorEvent, FinishEvent, Request
+from .sampling import Pick
+from .sequence import Ending, Sequence
+from .shares import Shares
+from .speculation import Speculation
+from .tokenizer import Tokenizer
+from .waiting import MAX_WAITING, Waiting, lane_of
 
 log = logging.getLogger(__name__)
-MAX_WAITING = 64
+MAX_RUNNING = 16  # sequences that share a step
+AHEAD = 64  # tokens of the answer whose pages are asked for at once
+# Of so many steps one is open to all lanes, so that a chat is not starved by people who type.
+OPEN_EVERY = 8
 
 
-def _lane(request: Request) -> int:
-    return LANES.index(request.lane)
+@dataclass(frozen=True)
+class Part:
+    """What one sequence has in a step: `ids` extend its KV cache, `draft` is verified behind them.
 
-
-@dataclass(eq=False)
-class Sequence:
-    """A request on its way. Always: cached <= computed <= len(tokens).
-
-        tokens    | cached | computed now | to compute |    (then `draft`, to be verified)
-                  0     cached        computed    len(tokens)
-
-    `required` is what generation must still re-emit of the healed text, and `skip` how many of its
-    bytes are not yet passed over in the output. `ends` are the ids that end it.
+    The first `healed` tokens of the draft were taken off the prompt, the others are guessed. The
+    logits of the last `rows` ids are asked for: none while the prompt is not through.
     """
 
-    request: Request
-    slot: Slot
-    tokens: list[int]
+    sequence: Sequence
+    ids: list[int]
     draft: list[int]
-    required: bytes
-    cached: int
     healed: int
-    sampler: Sampler
-    stop: StopText
-    ends: frozenset[int]
-    started: float
-    computed: int = 0
-    skip: int = 0
-    generated: int = 0
-    drafted: int = 0
-    accepted: int = 0
-    guess: Draft = field(default_factory=Draft)  # the draft, if it is one of n-grams
-    first_token: float | None = None
-    text: StreamDecoder = field(default_factory=StreamDecoder)
-    grams: NGrams = field(default_factory=NGrams)
-
-    def forbidden(self, ahead: int) -> frozenset[int]:
-        """Ids that must not come next, `ahead` tokens later: those that would end it too early."""
-        early = self.generated + ahead < self.request.limits.min_tokens
-        return self.ends if early else frozenset()
+    rows: int
 
 
-@dataclass
-class Shown:
-    """What one step adds to a request's output."""
-
-    text: str = ""
-    picks: list[Pick] = field(default_factory=list)
-
-    def deliver(self, request: Request) -> None:
-        if self.text or self.picks:
-            tokens = tuple(pick.token for pick in self.picks)
-            logprobs = tuple(pick.logprobs for pick in self.picks if pick.logprobs is not None)
-            request.deliver(TextEvent(self.text, tokens, logprobs))
+Report = Callable[[Request, FinishEvent], None]
 
 
 class Scheduler:
-    """`context` is the length of a KV cache, in tokens."""
+    """`context` is the most tokens of a sequence; `chunk` the most prompt tokens of a step.
+
+    `report` is told of every request that has ended, also of those that were cancelled or failed.
+    """
 
     def __init__(
         self,
         tokenizer: Tokenizer,
-        slots: Slots,
+        tree: RadixTree,
         context: int,
+        *,
+        chunk: int = 256,
         healing_depth: int = HEALING_DEPTH,
         speculate: bool = True,
+        report: Report = lambda request, end: None,
     ):
-        self._tokenizer, self._slots = tokenizer, slots
-        self._acceptance = Acceptance() if speculate else None
-        self._context, self._healing_depth = context, healing_depth
-        self._total = slots.free
-        self._waiting: deque[Request] = deque()
-        self._running: deque[Sequence] = deque()
+        self._report = report
+        self._tokenizer, self._tree = tokenizer, tree
+        self._context, self._chunk, self._healing_depth = context, chunk, healing_depth
+        self._speculation = Speculation(tokenizer, context, speculate)
+        self._shares = Shares()
+        self._waiting = Waiting(self._shares)
+        self._running: list[Sequence] = []  # in the order in which they got their pages
+        self._steps = 0
 
     @property
     def idle(self) -> bool:
         return not self._waiting and not self._running
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """How many wait, and how many run."""
+        return len(self._waiting), len(self._running)
+
+    @property
+    def pages(self) -> dict[str, int]:
+        """Pages of the KV cache, by what they are to us."""
+        tree = self._tree
+        free = tree.available - tree.cached
+        return {"free": free, "cached": tree.cached, "in_use": tree.in_use}
+
+    # Requests come and go.
+
     def add(self, request: Request) -> None:
-        if len(self._waiting) >= MAX_WAITING:
+        try:
+            sequence = Sequence.of(request, self._tokenizer, self._healing_depth)
+        except Exception as error:
+            log.exception("a request could not begin")
+            request.deliver(ErrorEvent(EngineError(f"the engine failed: {error}")))
+            return
+        if request.origin.follows and self._follow(sequence):
+            return
+        if (refused := self._waiting.add(sequence)) is not None:
             message = f"{MAX_WAITING} requests are waiting already; try again"
-            request.deliver(ErrorEvent(Overloaded(message)))
-        else:
-            self._waiting.append(request)
+            self.fail(refused, Overloaded(message))
 
     def cancel(self, request: Request) -> None:
         """Forget a request wherever it is; its KV cache stays for the next one."""
-        if request in self._waiting:
-            self._waiting.remove(request)
-        for sequence in [s for s in self._running if s.request is request]:
+        for sequence in [s for s in self._all if s.request is request]:
             self._remove(sequence)
+            self._report(request, sequence.account(("stop", "cancelled")))
 
     def fail(self, sequence: Sequence, error: EngineError) -> None:
         """End one sequence with an error. Its cache may be half written: none is reused."""
-        sequence.computed = 0
+        if sequence.lease is not None:
+            self._tree.drop(sequence.lease)
+            sequence.lease = None
         self._remove(sequence)
         sequence.request.deliver(ErrorEvent(error))
+        names = {Overloaded: "refused", NotReady: "cancelled"}
+        self._report(sequence.request, sequence.account(("stop", names.get(type(error), "failed"))))
 
     def fail_all(self, error: EngineError) -> None:
-        """End everything: the engine stops."""
-        for sequence in list(self._running):
+        """End everything, and be used no more: pages are not given back."""
+        for sequence in self._all:
+            sequence.lease = None
             self.fail(sequence, error)
-        while self._waiting:
-            self._waiting.popleft().deliver(ErrorEvent(error))
 
-    def next(self) -> Sequence | None:
-        """The sequence whose turn it is."""
-        for request in sorted(self._waiting, key=_lane):
-            # A slot is left free for each lane before this one, but not the only slot there is.
-            if self._slots.free <= min(_lane(request), self._total - 1):
-                break
-            try:
-                sequence = self._admit(request)
-            except Exception as error:
-                log.exception("a request could not begin")
-                self._waiting.remove(request)
-                request.deliver(ErrorEvent(EngineError(f"the engine failed: {error}")))
-                continue
-            if sequence is None:
-                break
-            self._waiting.remove(request)
-            self._running.append(sequence)
-        if not self._running:
-            return None
-        sequence = min(self._running, key=lambda s: _lane(s.request))
-        self._running.remove(sequence)
+    def check_integrity(self) -> None:
+        """Raises AssertionError if a page is lost or counted twice, or held by nobody."""
+        self._tree.check_integrity()
+        if self.idle and self._tree.in_use:
+            raise AssertionError(f"{self._tree.in_use} pages are in use, but nothing runs")
+
+    @property
+    def _all(self) -> list[Sequence]:
+        return [*self._waiting, *self._running]
+
+    def _follow(self, sequence: Sequence) -> bool:
+        """Take over the request that this one follows, or end it. True: nothing is left to do."""
+        ours = sequence.request.origin
+        found = (
+            s
+            for s in self._all
+            if s.request.origin.client == ours.client and s.request.origin.name == ours.follows
+        )
+        old = next(found, None)
+        if old is None:
+            return False
+        adopted = old.lease is not None and sequence.adopts(old, self._tokenizer)
+        if not adopted:
+            self._finish(old, ("stop", "superseded"))
+            return False
+        ending = sequence.adopt(old, self._tokenizer, self._context)
+        self._running[self._running.index(old)] = sequence
+        self._finish(old, ("stop", "adopted"))
+        self._show(sequence, ending)
+        return True
+
+    # Steps.
+
+    def next(self) -> list[Part]:
+        """What the next step computes; empty if there is nothing to do."""
+        for sequence in [s for s in self._all if s.late]:
+            self._finish(sequence, ("length", "time"))
+        self._shares.settle({s.request.origin.client for s in self._all})
+        while self._waiting and self._start(self._waiting.first()):
+            pass
+        return self._compose()
+
+    def _start(self, sequence: Sequence) -> bool:
+        """Give it pages for all of its tokens, if need be those of a later lane; else False."""
+        while len(self._running) >= MAX_RUNNING:
+            if not self._preempt(later_than=lane_of(sequence)):
+                return False
+        lease, cached = self._tree.acquire(sequence.tokens)
+        while not self._tree.reserve(lease, len(sequence.tokens) + 1):
+            if not self._preempt(later_than=lane_of(sequence)):
+                self._tree.release(lease, sequence.tokens, cached)
+                if not self._running:
+                    wrong = f"the KV cache has no room for {len(sequence.tokens)} tokens"
+                    self.fail(sequence, EngineError(wrong))
+                    return True
+                return False
+        # Pages taken together are consecutive, mostly: those of the answer, too, if there are any.
+        ahead = min(sequence.request.limits.max_tokens - sequence.generated, AHEAD)
+        self._tree.reserve(lease, min(self._context, len(sequence.tokens) + ahead))
+        sequence.start_on(lease, cached)
+        self._waiting.remove(sequence)
         self._running.append(sequence)
-        return sequence
+        return True
 
-    def _admit(self, request: Request) -> Sequence | None:
-        healed = heal(self._tokenizer, request.prompt, self._healing_depth)
-        sampler, limits = Sampler(request.sampling), request.limits
-        own = () if limits.ignore_eos else self._tokenizer.stop_ids
-        if (found := self._slots.acquire(healed.ids)) is None:
+    def _preempt(self, later_than: int) -> bool:
+        """Take the pages of the newest sequence of the last lane, if it is one after that."""
+        last = max(self._running, key=lane_of, default=None)
+        if last is None or lane_of(last) <= later_than:
+            return False
+        self._suspend([s for s in self._running if lane_of(s) == lane_of(last)][-1])
+        return True
+
+    def _suspend(self, sequence: Sequence) -> None:
+        """It waits again; what it has computed stays as long as nobody needs the pages."""
+        assert sequence.lease is not None
+        self._tree.release(sequence.lease, sequence.tokens, sequence.computed)
+        sequence.lease, sequence.computed = None, 0
+        sequence.preempted += 1
+        self._running.remove(sequence)
+        self._waiting.add(sequence)
+
+    def _compose(self) -> list[Part]:
+        """Those of the first lane, decoding ones before prompts, `chunk` tokens in all."""
+        self._steps += 1
+        first = min(map(lane_of, self._running), default=0)
+        members = [s for s in self._running if lane_of(s) == first]
+        if self._steps % OPEN_EVERY == 0:
+            members = list(self._running)
+        served = self._shares.of
+        members.sort(key=lambda s: (s.pending > 1, lane_of(s), served(s.request.origin.client)))
+        parts: list[Part] = []
+        room = self._chunk
+        for sequence in members:
+            if room <= 0:
+                break
+            if sequence.lease is None:
+                continue  # suspended for one before it
+            part = self._part(sequence, room)
+            if part is not None:
+                room -= len(part.ids) + len(part.draft)
+                parts.append(part)
+        # A later one may have taken the pages of an earlier one.
+        return [part for part in parts if part.sequence.lease is not None]
+
+    def _part(self, sequence: Sequence, room: int) -> Part | None:
+        """Its tokens of this step, with pages for them; None if it had to give way."""
+        ids = sequence.tokens[sequence.computed : sequence.computed + room]
+        through = len(ids) == sequence.pending
+        if through:
+            self._speculation.guess(sequence)
+        draft = sequence.draft + sequence.guess.tokens if through else []
+        while (lease := sequence.lease) is not None:
+            end = sequence.computed + len(ids)
+            if draft and self._tree.reserve(lease, end + len(draft)):
+                break
+            draft = []  # it may be tried in another step, or not at all
+            if self._tree.reserve(lease, end):
+                break
+            if len(self._running) == 1:
+                self._finish(sequence, ("length", "memory"))
+            else:
+                last = max(map(lane_of, self._running))
+                self._suspend([s for s in self._running if lane_of(s) == last][-1])
+        if sequence.lease is None:
             return None
-        slot, cached = found
-        return Sequence(
-            request=request,
-            slot=slot,
-            tokens=list(healed.ids),
-            draft=healed.draft,
-            required=healed.required,
-            cached=cached,
-            healed=len(healed.draft),
-            sampler=sampler,
-            stop=StopText(limits.stops),
-            ends=limits.stop_ids.union(own),
-            started=time.monotonic(),
-            computed=cached,
-            skip=len(healed.required),
-        )
+        self._shares.charge(sequence.request.origin.client, len(ids) + len(draft))
+        healed = len(sequence.draft) if draft else 0
+        return Part(sequence, ids, draft, healed, through + len(draft))
 
-    def advance(self, sequence: Sequence, new: list[Pick]) -> None:
-        """Take a step's tokens: show their text, and end the sequence if it is finished."""
-        assert sequence.cached <= sequence.computed <= len(sequence.tokens)
-        if new and sequence.first_token is None:
-            sequence.first_token = time.monotonic()
-        limits, shown = sequence.request.limits, Shown()
-        self._learn(sequence, new)
-        for pick in new:
-            if pick.token in sequence.ends:
-                return self._finish(sequence, shown, "stop", self._stop_name(pick.token))
-            data = self._bytes_of(pick.token, limits)
-            passed = min(sequence.skip, len(data))
-            sequence.skip -= passed
-            if passed and passed == len(data):
-                continue  # wholly inside the healed text: the user typed it
-            sequence.generated += 1
-            shown.picks.append(pick)
-            shown.text += sequence.stop.feed(sequence.text.feed(data[passed:]))
-            if sequence.stop.hit is not None:
-                return self._finish(sequence, shown, "stop", sequence.stop.hit)
-            if sequence.generated >= limits.max_tokens:
-                return self._finish(sequence, shown, "length", None)
-        # Healed text may come back as more tokens than it was, so max_tokens is no bound on this.
-        if len(sequence.tokens) >= self._context:
-            self._finish(sequence, shown, "length", None)
-            return
-        shown.deliver(sequence.request)
+    def advance(self, part: Part, new: list[Pick]) -> None:
+        """Take a step's tokens: show their text, and end the sequence if it is finished.
+
+        `new` is empty while the prompt is not through, else the draft's accepted beginning and one
+        more.
+        """
+        sequence = part.sequence
+        assert sequence.lease is not None
+        sequence.computed += len(part.ids)
+        if not sequence.picks:
+            sequence.worked += len(part.ids)
+        accepted = 0
         if new:
-            self._guess(sequence)
+            sequence.draft = []
+            # The accepted draft is in the cache, the token behind it not.
+            sequence.computed += len(new) - 1
+            accepted = len(new) - 1 - part.healed
+            self._speculation.learn(sequence, len(part.draft) - part.healed, accepted)
+        assert sequence.computed <= len(sequence.tokens)
+        self._tree.extend(sequence.lease, sequence.tokens, sequence.computed)
+        before = sequence.generated
+        ending = sequence.take(new, self._tokenizer, self._context)
+        sequence.accepted += max(0, min(accepted, sequence.generated - before))
+        self._show(sequence, ending)
 
-    def _learn(self, sequence: Sequence, new: list[Pick]) -> None:
-        """What the last step made of a guess."""
-        guess, sequence.guess = sequence.guess, Draft()
-        if guess.tokens and self._acceptance:
-            accepted = len(new) - 1
-            sequence.drafted += len(guess.tokens)
-            sequence.accepted += accepted
-            self._acceptance.learn(guess.match, len(guess.tokens), accepted)
+    def _show(self, sequence: Sequence, ending: Ending | None) -> None:
+        if ending is None:
+            sequence.shown.deliver()
+        else:
+            self._finish(sequence, ending)
 
-    def _guess(self, sequence: Sequence) -> None:
-        """Draft what may come next, to be verified in the next step."""
-        if self._acceptance is None or sequence.required:
-            return
-        left = sequence.request.limits.max_tokens - sequence.generated
-        most = min(left, self._context - len(sequence.tokens)) - 1
-        sequence.guess = propose(sequence.grams, self._acceptance, sequence.tokens, most)
-        sequence.draft = sequence.guess.tokens
-
-    def _stop_name(self, token: int) -> str:
-        return self._tokenizer.stop_ids.get(token, f"token {token}")
-
-    def _bytes_of(self, token: int, limits: Limits) -> bytes:
-        data = self._tokenizer.piece_bytes[token]
-        return data or (self._tokenizer.render([token]).encode() if limits.show_special else b"")
-
-    def _finish(
-        self, sequence: Sequence, shown: Shown, reason: FinishReason, stop: str | None
-    ) -> None:
-        if sequence.stop.hit is None:
-            shown.text += sequence.stop.feed(sequence.text.feed(b"", final=True))
-            shown.text += sequence.stop.finish()
+    def _finish(self, sequence: Sequence, ending: Ending) -> None:
         self._remove(sequence)
-        request, now = sequence.request, time.monotonic()
-        shown.deliver(request)
-        first = sequence.first_token or now
-        usage = Usage(
-            prompt=len(request.prompt.ids),
-            cached=sequence.cached,
-            healed=sequence.healed,
-            generated=sequence.generated,
-            drafted=sequence.drafted,
-            accepted=sequence.accepted,
-            dropped=request.prompt.dropped,
-        )
-        timings = Timings(
-            queue_ms=(sequence.started - request.arrived) * 1e3,
-            prefill_ms=(first - sequence.started) * 1e3,
-            decode_ms=(now - first) * 1e3,
-        )
-        request.deliver(FinishEvent(reason, stop, usage, timings))
+        self._report(sequence.request, sequence.end(ending))
 
     def _remove(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        sequence.slot.tokens = sequence.tokens[: sequence.computed]
-        self._slots.release(sequence.slot)
+        self._speculation.remember(sequence)  # also if it was cancelled: by the next key, mostly
+        if sequence.lease is not None:
+            self._tree.release(sequence.lease, sequence.tokens, sequence.computed)
+            sequence.lease = None
+        for group in (self._waiting, self._running):
+            if sequence in group:
+                group.remove(sequence)

@@ -52,6 +52,7 @@ class Serving:
     device: str = "auto"
     dtype: str = "auto"
     context: int | None = None
+    kv_memory: int | None = None  # bytes
     template: ChatTemplateConfig | None = None
 
 
@@ -69,6 +70,7 @@ def serve(what: Serving, listener: socket.socket) -> None:
         device=what.device,
         dtype=what.dtype,
         context=what.context,
+        kv_memory=what.kv_memory,
         progress=progress,
     )
     config = uvicorn.Config(

@@ -13,7 +13,7 @@ from .chat import FORMATS, chat_prompt
 from .config import LlamaConfig
 from .errors import BrokenCheckpoint, InvalidRequest
 from .facts import read_facts
-from .prompt import DEFAULT_ORDER, Order, Prompt, completion_prompt, heal, infilling_prompt
+from .prompt import Order, Prompt, completion_prompt, heal, infilling_prompt
 from .tokenizer import Tokenizer
 
 # What each capability is asked with; an option that is not its own is refused.
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--capability", required=True, metavar="C", help=f"one of {', '.join(CAPABILITIES)}"
     )
     parser.add_argument(
-        "--order", choices=get_args(Order), help=f"of an infilling prompt (default {DEFAULT_ORDER})"
+        "--order", choices=get_args(Order), help="of an infilling prompt (default spm)"
     )
     parser.add_argument(
         "--format", choices=FORMATS, help="of a chat (default: the one the model was trained with)"
@@ -116,7 +116,7 @@ def _prompt(
     prefix = _read_text(args.prefix_file)
     if capability == "infilling":
         suffix = _read_text(args.suffix_file)
-        return infilling_prompt(tokenizer, prefix, suffix, context, args.order or DEFAULT_ORDER)
+        return infilling_prompt(tokenizer, prefix, suffix, context, args.order or "spm")
     return completion_prompt(tokenizer, prefix, context)
 
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from .catalogue import CAPABILITIES, EMBEDDED, Capability, Identity
+from .catalogue import CAPABILITIES, Capability, Identity
 from .chat import FORMATS, Format, chat_prompt, text_of
 from .errors import InvalidRequest
-from .prompt import FILL, Prompt, completion_prompt, infilling_prompt, split_fill
+from .prompt import FILL, Prompt, completion_prompt, infilling_prompt, order_of, split_fill
 from .tokenizer import Tokenizer
 
 Asked = str | Sequence[Mapping[str, Any]]  # a text, or OpenAI's messages
@@ -111,10 +111,9 @@ class Template:
             return chat_prompt(tokenizer, self._messages(asked), limit, self.config.format)
         text = self._text(asked)
         if self.capability == "infilling":
-            suffix_first = self.config.suffix_first
-            if suffix_first is None:
-                suffix_first = self.identity.label == EMBEDDED
-            order = "spm" if suffix_first else "psm"
+            order = order_of(self.identity.label, healed=False)
+            if self.config.suffix_first is not None:
+                order = "spm" if self.config.suffix_first else "psm"
             return infilling_prompt(tokenizer, *split_fill(text), limit, order)
         return replace(completion_prompt(tokenizer, text, limit), healable=0)
 

@@ -84,7 +84,7 @@ def test_a_stream_adds_up_to_the_answer(pipe: Pipeline) -> None:
     config = GenerationConfig(max_new_tokens=24, ignore_eos=True, logprobs=2)
     whole = one(pipe(PROMPT, config))
     pieces = list(pipe.stream_infer(PROMPT, config))
-    assert len(pieces) > 10
+    assert len(pieces) > 2  # drafts that come true make pieces of several tokens
     assert "".join(piece.text for piece in pieces) == whole.text
     assert [i for piece in pieces for i in piece.token_ids] == whole.token_ids
     # The second prompt was cached: float32 products of fewer rows differ in their last bits.

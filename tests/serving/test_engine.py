@@ -123,7 +123,7 @@ async def test_streamed_text_equals_whole_text(http: httpx2.AsyncClient) -> None
             texts.append(last["text"])
         else:
             usage = event["usage"]
-    assert len(texts) > 5
+    assert len(texts) > 2  # drafts come true, so that a step gives several tokens
     assert "".join(texts) == whole["text"]
     assert last["finish_reason"] == whole["finish_reason"] == "length"
     assert usage is not None and usage["completion_tokens"] == 30

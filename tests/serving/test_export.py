@@ -16,6 +16,7 @@ from cl_engine.export import export
 from cl_engine.loader import load_model
 from safetensors.torch import load_file
 
+from tests.caches import Cached
 from tests.checkpoints import Layout, make_checkpoint
 from tests.serving.test_model import load, reference
 
@@ -27,9 +28,9 @@ def test_the_exported_model_is_read_by_transformers(tmp_path: Path) -> None:
     ids = list(range(300, 380))
     with torch.inference_mode():
         expected = theirs(torch.tensor([ids])).logits[0]
-    exact = plain.forward(ids, 0, plain.new_cache(), len(ids))
+    exact = Cached(plain).run(ids)
     assert (exact - expected).norm() < 1e-4 * expected.norm()
-    shipped = ours.forward(ids, 0, ours.new_cache(), len(ids))
+    shipped = Cached(ours).run(ids)
     assert (shipped - expected).norm() < 0.05 * expected.norm()  # bf16 activations
 
 
@@ -56,7 +57,7 @@ def test_every_layout_is_exported(tmp_path: Path, layout: Layout, files: int) ->
     theirs, ours, ids = reference(folder), load(folder), list(range(300, 340))
     with torch.inference_mode():
         expected = theirs(torch.tensor([ids])).logits[0]
-    assert (ours.forward(ids, 0, ours.new_cache(), len(ids)) - expected).abs().max() < 1e-4
+    assert (Cached(ours).run(ids) - expected).abs().max() < 1e-4
 
 
 def test_a_large_model_is_written_in_parts(tmp_path: Path) -> None:

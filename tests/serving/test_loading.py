@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cl_engine import loader, loop
+from cl_engine import core, loader
 from cl_engine.config import read_config
 from cl_engine.errors import EngineError
 from cl_engine.loader import load_model
@@ -69,23 +69,32 @@ def test_the_memory_that_is_free_here_is_known() -> None:
 def test_a_smaller_context_takes_less_memory(tiny: Path) -> None:
     whole, half = (load_model(str(tiny), device="cpu", context=c).llama for c in (None, 256))
     assert (whole.config.context, half.config.context) == (512, 256)
-    assert half.cache_bytes * 2 == whole.cache_bytes
-    assert half.new_cache().keys.shape[2] == 256
+    for llama, pages in ((whole, 32), (half, 16)):
+        assert core.page_count(llama) == core.CONTEXTS * pages
     for wrong in (0, 63, 513):
         with pytest.raises(EngineError, match=f"context {wrong} is not from 64 to 512"):
             load_model(str(tiny), device="cpu", context=wrong)
 
 
-def test_as_many_caches_are_made_as_memory_allows(
+def test_the_kv_cache_is_as_large_as_memory_allows(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     llama = load_model(str(tiny), device="cpu").llama
-    for caches, free in ((4, 1 << 40), (2, llama.cache_bytes * 2 + loop.HEADROOM), (1, 1 << 20)):
-        monkeypatch.setattr(loop, "free_memory", lambda _, free=free: free)
-        assert loop.make_slots(llama).free == caches
-    monkeypatch.setattr(loop, "free_memory", lambda _: llama.cache_bytes - 1)
+    page = core.PAGE * llama.token_bytes
+    context = 32 * page
+    frees = ((128, 1 << 40), (64, 2 * context + core.HEADROOM), (32, context), (32, context + 1))
+    for pages, free in frees:
+        monkeypatch.setattr(core, "free_memory", lambda _, free=free: free)
+        assert core.page_count(llama) == pages
+    monkeypatch.setattr(core, "free_memory", lambda _: 1 << 40)
+    assert core.page_count(llama, memory=50 * page + 1) == 50
+    with pytest.raises(EngineError, match=r"KV cache of 512 tokens \(.* needed, .* are given\)"):
+        core.page_count(llama, memory=context - 1)
+    with pytest.raises(EngineError, match="KV memory of .* only .* are free"):
+        core.page_count(llama, memory=1 << 41)
+    monkeypatch.setattr(core, "free_memory", lambda _: context - 1)
     with pytest.raises(EngineError, match="no memory for a KV cache of 512 tokens .* a smaller c"):
-        loop.make_slots(llama)
+        core.page_count(llama)
 
 
 MEASURE = """

@@ -1,5 +1,6 @@
 """The model against transformers, in every layout and type; reuse against a cold start."""
 
+import random
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 import torch
 from cl_engine import ops
 from cl_engine.loader import load_model
-from cl_engine.models.llama import Llama
+from cl_engine.models.llama import Llama, Span
 
+from tests.caches import Cached
 from tests.checkpoints import Layout, make_checkpoint
 
 
@@ -30,14 +32,14 @@ def random_ids(count: int, seed: int, vocab: int = 8000) -> list[int]:
 
 
 def greedy(llama: Llama, ids: list[int], steps: int, chunk: int = 10_000) -> list[int]:
-    kv, logits = llama.new_cache(), torch.zeros(0)
+    cached, logits = Cached(llama), torch.zeros(0)
     for start in range(0, len(ids), chunk):
         part = ids[start : start + chunk]
-        logits = llama.forward(part, start, kv, 1)
+        logits = cached.run(part, start, 1)
     out = []
     for position in range(len(ids), len(ids) + steps):
         out.append(int(logits[-1].argmax()))
-        logits = llama.forward([out[-1]], position, kv, 1)
+        logits = cached.run([out[-1]], position)
     return out
 
 
@@ -81,7 +83,7 @@ def test_logits_and_greedy_text_equal_transformers(tmp_path: Path, kind: Kind) -
     ids = random_ids(70, seed, kind.vocab)
     with torch.inference_mode():
         expected = theirs(torch.tensor([ids])).logits[0]
-    got = ours.forward(ids, 0, ours.new_cache(), len(ids))
+    got = Cached(ours).run(ids)
     assert 1 < expected.std() < 10
     assert (got - expected).abs().max() < 1e-4
     made = theirs.generate(
@@ -105,19 +107,52 @@ def test_an_int8_product_gives_a_row_the_same_bits_whatever_the_other_rows() -> 
         assert torch.equal(ops.linear(x[n - 1 : n], matrix), together[n - 1 : n])
 
 
-def test_the_embedded_model_in_parts_is_the_whole() -> None:
+def test_the_embedded_model_in_parts_is_bit_for_bit_the_whole() -> None:
+    """So its answer does not depend on what was cached or drafted, or run in the same step."""
     llama = load("embedded")
-    ids = list(range(400, 460))
-    together = llama.forward(ids, 0, llama.new_cache(), len(ids))
-    kv = llama.new_cache()
-    first = llama.forward(ids[:7], 0, kv, 7)
-    rest = llama.forward(ids[7:], 7, kv, len(ids) - 7)
-    apart = torch.cat([first, rest])
-    assert (together - apart).abs().max() < 0.1 * together.std()
-    first, second = together.topk(2).values.unbind(-1)
-    clear = first - second > 0.5  # nearer ones may change places: logits are bfloat16
-    assert clear.sum() > 30
-    assert (together.argmax(-1) == apart.argmax(-1))[clear].all()
+    ids, rng = random_ids(600, 2), random.Random(3)
+    together, cached = Cached(llama, 1).run(ids), Cached(llama, 2)
+    at = 0
+    while at < len(ids):
+        n = min(rng.choice([1, 1, 2, 5, 9, 64]), len(ids) - at)
+        assert torch.equal(cached.run(ids[at : at + n], at), together[at : at + n])
+        at += n
+
+
+def test_a_batch_gives_each_sequence_what_it_gets_alone(tiny: Path) -> None:
+    """Sequences of all kinds in one step: prefill, extension, verification, decode; no logits."""
+    llama, rng = load(tiny), random.Random(7)
+    pool = llama.new_pool(40, 16)
+    pool.keys.normal_(std=30)
+    pool.values.normal_(std=30)
+    free = rng.sample(range(40), 40)
+    spans, expected = list[Span](), list[torch.Tensor]()
+    for seed, (start, count, rows) in enumerate([(0, 50, 1), (33, 1, 1), (64, 9, 4), (5, 20, 0)]):
+        ids = random_ids(start + count, seed)
+        pages = [free.pop() for _ in range(-(-len(ids) // 16))]
+        alone = Cached(llama, seed)
+        if start:
+            llama.forward([Span(ids[:start], 0, pages, 0)], pool)
+            alone.run(ids[:start])
+        spans.append(Span(ids[start:], start, pages, rows))
+        expected.append(alone.run(ids[start:], start, rows))
+    got = llama.forward(spans, pool)
+    assert got.shape == (6, llama.config.vocab)
+    assert (got - torch.cat(expected)).abs().max() < 1e-5
+
+
+def test_pages_are_copied_and_runs_of_them_are_found(tiny: Path) -> None:
+    pool = load(tiny).new_pool(8, 16)
+    pool.keys.copy_(torch.randn_like(pool.keys))
+    pool.values.fill_(1.0)
+    before = pool.keys.clone()
+    pool.copy(2, 5, 7)
+    assert torch.equal(pool.keys[:, :, 80:87], before[:, :, 32:39])
+    assert torch.equal(pool.keys[:, :, 87:], before[:, :, 87:])
+    assert torch.equal(pool.keys[:, :, :80], before[:, :, :80])
+    assert pool.runs([2, 3, 4, 0], 0, 50) == [slice(32, 80), slice(0, 2)]
+    assert pool.runs([2, 3, 4, 0], 20, 64) == [slice(52, 80), slice(0, 16)]
+    assert pool.runs([7], 3, 4) == [slice(115, 116)]
 
 
 def test_bfloat16_weights_on_a_cpu_stay_near_float32(tmp_path: Path) -> None:
@@ -126,17 +161,16 @@ def test_bfloat16_weights_on_a_cpu_stay_near_float32(tmp_path: Path) -> None:
     weights = half.weights
     assert weights.head.weight.dtype == weights.layers[0].qkv.weight.dtype == torch.bfloat16
     for llama, dtype in ((exact, torch.float32), (half, torch.bfloat16)):
-        cache = llama.new_cache()
-        assert cache.keys.dtype == cache.values.dtype == dtype
-        assert cache.keys.nbytes + cache.values.nbytes == llama.cache_bytes
-    expected = exact.forward(ids, 0, exact.new_cache(), len(ids))
-    got = half.forward(ids, 0, half.new_cache(), len(ids))
+        pool = llama.new_pool(3, 16)
+        assert pool.keys.dtype == pool.values.dtype == dtype
+        positions = 3 * 16 + ops.padded(1, llama.device)
+        assert pool.keys.nbytes + pool.values.nbytes == positions * llama.token_bytes
+    expected = Cached(exact).run(ids)
+    got = Cached(half).run(ids)
     assert got.dtype == torch.float32
     assert 0 < (got - expected).norm() < 0.02 * expected.norm()
-    kv = half.new_cache()
-    parts = [
-        half.forward(ids[at : at + 7], at, kv, len(ids[at : at + 7])) for at in range(0, 60, 7)
-    ]
+    cached = Cached(half)
+    parts = [cached.run(ids[at : at + 7], at) for at in range(0, 60, 7)]
     assert (torch.cat(parts) - expected).norm() < 0.02 * expected.norm()
 
 
@@ -155,8 +189,8 @@ def test_a_gpu_computes_what_the_cpu_does(tmp_path: Path) -> None:
     for model in (str(make_checkpoint(tmp_path, scale=0.15, layout="meta", files=2)), "embedded"):
         exact, ours = load(model, "float32"), load_model(model, device="cuda").llama
         assert ours.weights.head.weight.dtype == torch.bfloat16
-        expected = exact.forward(ids, 0, exact.new_cache(), len(ids))
-        kv = ours.new_cache()
-        got = torch.cat([ours.forward(ids[:30], 0, kv, 30), ours.forward(ids[30:], 30, kv, 30)])
+        expected = Cached(exact).run(ids)
+        cached = Cached(ours)
+        got = torch.cat([cached.run(ids[:30]), cached.run(ids[30:], 30)])
         assert got.is_cuda and got.dtype == torch.float32
         assert (got.cpu() - expected).norm() < 0.03 * expected.norm()

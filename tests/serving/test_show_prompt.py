@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cl_engine.chat import chat_prompt
 from cl_engine.errors import BrokenCheckpoint, InvalidRequest, UnknownModel, Unsupported
-from cl_engine.prompt import DEFAULT_ORDER, completion_prompt, heal, infilling_prompt
+from cl_engine.prompt import completion_prompt, heal, infilling_prompt
 from cl_engine.show_prompt import add_arguments, run
 
 from tests.vocabularies import CODE, EMBEDDED, PLAIN, proto, tokenizer, tokenizer_json
@@ -79,7 +79,7 @@ def test_infilling_before_healing_and_what_healing_takes(shown: Any) -> None:
             "healed": {"token_ids": healed.draft, "text": healed.required.decode()},
             "dropped_characters": 0,
         }
-    default = infilling_prompt(own, PREFIX, SUFFIX, CONTEXT, DEFAULT_ORDER)
+    default = infilling_prompt(own, PREFIX, SUFFIX, CONTEXT, "spm")
     answer = shown("--model", "code", *INFILL)
     assert answer["token_ids"] == default.ids
     assert answer["text"] == f"<s>▁<PRE>▁<SUF>{SUFFIX}▁<MID> {PREFIX}"

@@ -1,0 +1,226 @@
+"""One request on its way through the engine: its tokens, its pages, and the text it has shown.
+
+Pure bookkeeping: who runs is `scheduler.py`'s decision, what comes next is computed by `runner.py`.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+from .ngram import Draft, History
+from .prompt import heal
+from .radix import Lease
+from .request import FinishEvent, FinishReason, Request, TextEvent, Timings, Usage
+from .sampling import Pick, Sampler
+from .stopping import StopText
+from .structure import StopStructure
+from .tokenizer import StreamDecoder, Tokenizer
+
+Ending = tuple[FinishReason, str]  # OpenAI's word for it, and the name of what ended it
+
+
+class Shown:
+    """The text of a generation: bytes in, text out, until something in it ends it."""
+
+    def __init__(self, request: Request):
+        self._request = request
+        self._decoder = StreamDecoder()
+        self._stop = StopText(request.limits.stops)
+        rules = request.limits.structure
+        self._structure = StopStructure(rules) if rules is not None else None
+        self._text, self._picks = "", list[Pick]()
+
+    @property
+    def hit(self) -> str | None:
+        """The rule or the stop string that has ended the text."""
+        return (self._structure and self._structure.hit) or self._stop.hit
+
+    def feed(self, data: bytes, pick: Pick) -> None:
+        self._picks.append(pick)
+        self._add(self._stop.feed(self._decoder.feed(data)))
+
+    def finish(self) -> None:
+        """No more comes: what was held back is shown, too."""
+        if self._stop.hit is None:
+            rest = self._stop.feed(self._decoder.feed(b"", final=True))
+            self._add(rest + self._stop.finish())
+        if self._structure is not None:
+            self._text += self._structure.finish()
+
+    def _add(self, text: str) -> None:
+        self._text += text if self._structure is None else self._structure.feed(text)
+
+    def deliver(self) -> None:
+        """Hand over what has come since the last time."""
+        if self._text or self._picks:
+            tokens = tuple(pick.token for pick in self._picks)
+            logprobs = tuple(p.logprobs for p in self._picks if p.logprobs is not None)
+            self._request.deliver(TextEvent(self._text, tokens, logprobs))
+        self._text, self._picks = "", []
+
+
+@dataclass(eq=False)
+class Sequence:
+    """Always: computed <= len(tokens), and start <= len(tokens).
+
+        tokens    | prompt, healed | generated          |    (then `draft` and `guess`)
+                  0              start           len(tokens)
+        KV cache  | in its pages | to compute           |
+                  0           computed       len(tokens)
+
+    `draft` are the tokens taken off the prompt, which are verified with the next one; `guess` may
+    follow them. `required` is what generation must still re-emit of the healed text, and `skip` how
+    many of its bytes are not yet passed over in the output. `ends` are the ids that end it.
+    """
+
+    request: Request
+    tokens: list[int]
+    draft: list[int]
+    required: bytes
+    sampler: Sampler
+    ends: dict[int, str]
+    shown: Shown
+    start: int
+    healed: int
+    skip: int
+    lease: Lease | None = None  # its pages; none while it waits
+    computed: int = 0
+    cached: int | None = None  # of the prompt, when it first got pages
+    picks: list[Pick] = field(default_factory=list)  # behind `start`, one for each token
+    worked: int = 0  # prompt tokens that went through the model; more than once if preempted
+    generated: int = 0
+    guess: Draft = field(default_factory=Draft)  # tokens behind those that are sure
+    history: History = field(default_factory=History)
+    drafted: int = 0
+    accepted: int = 0
+    preempted: int = 0
+    began: float | None = None  # seconds of the monotonic clock, as all times here
+    first_token: float | None = None
+
+    @classmethod
+    def of(cls, request: Request, tokenizer: Tokenizer, healing_depth: int) -> "Sequence":
+        healed = heal(tokenizer, request.prompt, healing_depth)
+        limits = request.limits
+        own = {} if limits.ignore_eos else tokenizer.stop_ids
+        return cls(
+            request=request,
+            tokens=list(healed.ids),
+            draft=healed.draft,
+            required=healed.required,
+            sampler=Sampler(request.sampling),
+            ends={i: own.get(i, f"token {i}") for i in (*own, *limits.stop_ids)},
+            shown=Shown(request),
+            start=len(healed.ids),
+            healed=len(healed.draft),
+            skip=len(healed.required),
+        )
+
+    @property
+    def pending(self) -> int:
+        """Tokens whose keys and values are still to be computed."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def late(self) -> bool:
+        """Whether its time is over."""
+        budget = self.request.limits.budget_ms
+        return budget is not None and time.monotonic() > self.request.arrived + budget / 1e3
+
+    def start_on(self, lease: Lease, cached: int) -> None:
+        """It has pages, which hold `cached` of its tokens."""
+        self.lease, self.computed = lease, cached
+        if self.cached is None:
+            self.cached, self.began = cached, time.monotonic()
+
+    def forbidden(self, ahead: int) -> frozenset[int]:
+        """Ids that must not come next, `ahead` tokens later: those that would end it too early."""
+        early = self.generated + ahead < self.request.limits.min_tokens
+        return frozenset(self.ends) if early else frozenset()
+
+    def take(self, picks: list[Pick], tokenizer: Tokenizer, context: int) -> Ending | None:
+        """Show the text of `picks`, which are in `tokens` already; how it ended, if it has."""
+        limits = self.request.limits
+        if picks and self.first_token is None:
+            self.first_token = time.monotonic()
+        for pick in picks:
+            self.picks.append(pick)
+            if pick.token in self.ends:
+                return "stop", self.ends[pick.token]
+            data = tokenizer.piece_bytes[pick.token]
+            if not data and limits.show_special:
+                data = tokenizer.render([pick.token]).encode()
+            passed = min(self.skip, len(data))
+            self.skip -= passed
+            if passed and passed == len(data):
+                continue  # wholly inside the healed text: the user typed it
+            self.generated += 1
+            self.shown.feed(data[passed:], pick)
+            if self.shown.hit is not None:
+                return "stop", self.shown.hit
+            if self.generated >= limits.max_tokens:
+                return "length", "max_tokens"
+        # Healed text may come back as more tokens than it was, so max_tokens is no bound on this.
+        if len(self.tokens) >= context:
+            return "length", "context"
+        return ("length", "time") if self.late else None
+
+    def adopts(self, old: "Sequence", tokenizer: Tokenizer) -> bool:
+        """Whether what `old` has done is what this one, not yet begun, would do first.
+
+            old.tokens | kept of the old prompt | generated since              |
+            tokens     | kept of the new prompt          | required ~ the rest |
+
+        The ids kept of the new prompt must be there already, and what was generated behind them
+        must agree with the text it requires. Then each of those tokens was the likeliest of more
+        than this one would have allowed itself, so that greedy results are those of a fresh one.
+        """
+        ours, theirs, kept = self.request, old.request, len(self.tokens)
+        alike = ours.sampling == theirs.sampling and self.ends == old.ends
+        free = not ours.limits.min_tokens and not theirs.limits.min_tokens
+        if not (alike and free and old.start <= kept and old.tokens[:kept] == self.tokens):
+            return False
+        produced = tokenizer.to_bytes(old.tokens[kept:])
+        return produced.startswith(self.required) or self.required.startswith(produced)
+
+    def adopt(self, old: "Sequence", tokenizer: Tokenizer, context: int) -> Ending | None:
+        """Go on where `old` is; what it has generated is shown again, as this request sees it."""
+        kept = len(self.tokens)
+        picks = old.picks[kept - old.start :]
+        if picks:
+            produced = tokenizer.to_bytes(old.tokens[kept:])
+            self.draft, self.required = [], self.required[len(produced) :]
+        self.tokens, self.computed, self.lease = old.tokens, old.computed, old.lease
+        self.sampler, self.history = old.sampler, old.history
+        self.cached, self.began = min(kept, old.computed), time.monotonic()
+        old.lease = None
+        return self.take(picks, tokenizer, context)
+
+    def end(self, ending: Ending) -> FinishEvent:
+        """Deliver what is left of the text, then the end of the request."""
+        self.shown.finish()
+        self.shown.deliver()
+        event = self.account(ending)
+        self.request.deliver(event)
+        return event
+
+    def account(self, ending: Ending) -> FinishEvent:
+        """What it took until now."""
+        now, request = time.monotonic(), self.request
+        began = self.began or now
+        first = self.first_token or now
+        usage = Usage(
+            prompt=len(request.prompt.ids),
+            cached=self.cached or 0,
+            computed=self.worked,
+            healed=self.healed,
+            generated=self.generated,
+            drafted=self.drafted,
+            accepted=self.accepted,
+            dropped=request.prompt.dropped,
+            preempted=self.preempted,
+        )
+        timings = Timings(
+            queue_ms=(began - request.arrived) * 1e3,
+            prefill_ms=(first - began) * 1e3,
+            decode_ms=(now - first) * 1e3,
+        )
+        return FinishEvent(*ending, usage, timings)
