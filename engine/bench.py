@@ -1,84 +1,156 @@
-"""The embedded model on this CPU, one JSON line: steps, and typing with and without drafts.
+"""Our engine against transformers, and against itself, on this CPU: one line of JSON.
 
-Both kinds of typing run in turns within one run; on shared cores only their ratio means anything.
+Exit status 1 if a bar is missed. `--short` measures the same with less repetition, in a minute.
 """
 
+import argparse
+import datetime
+import importlib.metadata
 import json
+import os
 import platform
-import statistics
+import subprocess
+import sys
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from cl_engine.loader import LoadedModel, load_model
-from cl_engine.prompt import infilling_prompt
-from cl_engine.request import Event, FinishEvent, Limits, Request
-from cl_engine.runner import Runner
-from cl_engine.sampling import SamplingParams
-from cl_engine.scheduler import Scheduler
-from cl_engine.slots import Slots
+from bench_drafts import speculation
+from bench_measures import clients, decode, steps, typing
+from bench_peers import SHORT, Lab, Result, Scale
+from cl_engine.loop import THREADS
 
-FILE = Path(__file__).parent / "embedded_data.py"
-TYPED = "total_tokens = sum(len(ids) for"
-CACHED, ROWS, REPEATS = 2300, (1, 2, 4, 9), 25
-
-
-def step_times(model: LoadedModel) -> dict[int, float]:
-    """Milliseconds of a step of so many rows on CACHED tokens, medians."""
-    kv, times = model.llama.new_cache(), {}
-    for start in range(0, CACHED, 256):
-        model.llama.forward(list(range(300, 556)), start, kv, 1)
-    for rows in ROWS:
-        took = []
-        for _ in range(REPEATS):
-            began = time.perf_counter()
-            model.llama.forward(list(range(400, 400 + rows)), CACHED, kv, rows)
-            took.append(time.perf_counter() - began)
-        times[rows] = round(statistics.median(took) * 1e3, 2)
-    return times
+MEASURES: dict[str, Callable[[Lab], Result]] = {
+    "typing": typing,
+    "decode": decode,
+    "speculation": speculation,
+    "clients": clients,
+    "steps": steps,
+}
 
 
-def typing(model: LoadedModel) -> dict[str, float | int]:
-    """A line typed key by key into a file, each key answered with drafts and without."""
-    text, context = FILE.read_text()[:8000], model.llama.config.context
-    cut = text.index("\n", 6000) + 1
-    ways = {
-        drafts: Scheduler(model.tokenizer, Slots([model.llama.new_cache()]), context, 4, drafts)
-        for drafts in (True, False)
-    }
-    runner, seconds, counts = Runner(model.llama, model.tokenizer), {True: 0.0, False: 0.0}, [0, 0]
-    for key in range(len(TYPED) + 1):
-        prefix = text[:cut] + "    " + TYPED[:key]
-        prompt = infilling_prompt(model.tokenizer, prefix, text[cut - 1 :], context - 48)
-        for drafts in (True, False) if key % 2 else (False, True):
-            events: list[Event] = []
-            scheduler, began = ways[drafts], time.perf_counter()
-            limits = Limits(48, stops=("\n",))
-            scheduler.add(Request(prompt, limits, SamplingParams(), events.append))
-            while (sequence := scheduler.next()) is not None:
-                scheduler.advance(sequence, runner.step(sequence))
-            seconds[drafts] += (time.perf_counter() - began) * (key > 0)  # the first reads the file
-            if drafts and isinstance(end := events[-1], FinishEvent):
-                counts = [counts[0] + end.usage.drafted, counts[1] + end.usage.accepted]
-    return {"ratio": round(seconds[False] / seconds[True], 3), "drafted": counts[0]} | {
-        "accepted": counts[1]
-    }
+@dataclass(frozen=True)
+class Bar:
+    """What a figure must reach; `name` is the way to it in the results, joined by dots."""
+
+    name: str
+    least: float = float("-inf")
+    most: float = float("inf")
+
+    def judge(self, results: Result) -> Result:
+        measured: Any = results
+        for key in self.name.split("."):
+            measured = measured[key]
+        limits = {"least": self.least, "most": self.most}
+        return {
+            "measured": measured,
+            **{name: limit for name, limit in limits.items() if abs(limit) != float("inf")},
+            "pass": self.least <= measured <= self.most,
+        }
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    model = load_model("embedded", device="cpu")
-    result = {
-        "bench": "cpu",
-        "step_ms_by_rows": step_times(model),
-        "cached": CACHED,
-        "typing_with_drafts": typing(model),
+BARS = (
+    Bar("typing.first_token_ratio", least=25),
+    Bar("typing.trace_ratio", least=3),
+    Bar("typing.computed_median", most=3),
+    Bar("decode.ratio", least=1.5),
+    Bar("speculation.repetitive.ratio", least=1.3),
+    Bar("speculation.misleading.ratio", least=0.97),
+    Bar("speculation.ordinary.ratio", least=0.97),
+    Bar("speculation.same_answers.float32", least=1),
+    Bar("clients.float32.equal_share", least=1),
+    Bar("clients.float32.equal_work.slowest_to_fastest", most=2),
+    Bar("clients.float32.without_drafts.slowest_to_fastest", most=2),
+)
+
+
+def judge(results: Result) -> Result:
+    """Every bar of what was measured, by name."""
+    return {bar.name: bar.judge(results) for bar in BARS if bar.name.split(".")[0] in results}
+
+
+def measure(names: list[str], scale: Scale) -> Result:
+    """The results by name; what they are, and how long they took, goes to stderr at once."""
+    results: Result = {}
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(scale, Path(folder))
+        for name in names:
+            began = time.monotonic()
+            results[name] = MEASURES[name](lab)
+            took = time.monotonic() - began
+            print(f"{name}, {took:.0f} s: {json.dumps(results[name])}", file=sys.stderr, flush=True)
+            for bar, verdict in judge({name: results[name]}).items():
+                said = "pass" if verdict["pass"] else "MISS"
+                print(f"  {said} {bar}: {verdict['measured']}", file=sys.stderr)
+    return results
+
+
+def circumstances() -> Result:
+    """Where and with what it was measured."""
+    return {
         "torch": torch.__version__,
+        "transformers": importlib.metadata.version("transformers"),
         "python": platform.python_version(),
-        "machine": platform.machine(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
+        "engine_threads": THREADS,
+        "commit": _commit(),
+        "date": datetime.date.today().isoformat(),
     }
-    print(json.dumps(result))
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def _commit() -> str:
+    """With `-dirty` behind it if the tree is not that commit's; empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return done.stdout.strip()
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true", help="less repetition")
+    parser.add_argument("--only", action="append", choices=MEASURES, help="may be given repeatedly")
+    parser.add_argument("--out", type=Path, help="append the line to this file, too")
+    args = parser.parse_args(arguments)
+    load = [round(average, 2) for average in os.getloadavg()]
+    began = time.monotonic()
+    results = measure(args.only or list(MEASURES), SHORT if args.short else Scale())
+    bars = judge(results)
+    passed = all(verdict["pass"] for verdict in bars.values())
+    line = json.dumps(
+        {
+            "bench": "cpu",
+            "short": args.short,
+            "pass": passed,
+            "bars": bars,
+            **results,
+            "seconds": round(time.monotonic() - began),
+            **circumstances(),
+            "load_average": load,
+            "command": " ".join(["python", "engine/bench.py", *arguments]),
+        }
+    )
+    print(line)
+    if args.out:
+        with args.out.open("a") as file:
+            file.write(line + "\n")
+    return 0 if passed else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))
