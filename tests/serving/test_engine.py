@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def running(*args: str) -> Iterator[subprocess.Popen[str]]:
 def daemon(model: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="clx") as folder:
         uds = Path(folder) / "e.sock"
-        with running(str(model), "--uds", str(uds)):
+        with running(str(model), "--uds", str(uds)) as process:
+            assert process.stdout is not None
+            # Or the log, a line for each request, fills the pipe and the daemon waits for ever.
+            threading.Thread(target=process.stdout.read, daemon=True).start()
             yield uds
         assert not uds.exists()
 

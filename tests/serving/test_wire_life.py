@@ -169,10 +169,11 @@ async def test_who_stops_reading_holds_up_nobody(engine: Path, http: httpx2.Asyn
 
 
 @pytest.mark.soak
-async def test_ten_thousand_requests_leave_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.timeout(1800)
+async def test_ten_thousand_requests_leave_nothing_behind(tiny: Path) -> None:
     """Some read to the end, some cut off at any point, some follow others; memory stays flat."""
     rng = random.Random(1)
-    with daemon("embedded") as uds:
+    with daemon(tiny) as uds:
         transport = httpx2.AsyncHTTPTransport(uds=str(uds))
         async with httpx2.AsyncClient(transport=transport, base_url="http://e") as http:
             pid = (await http.get("/health")).json()["pid"]
