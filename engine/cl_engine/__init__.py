@@ -9,6 +9,7 @@ __all__ = [
     "EngineError",
     "GenerationConfig",
     "InvalidRequest",
+    "Overloaded",
     "Pipeline",
     "Response",
     "UnknownModel",
@@ -18,7 +19,14 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .api import ChatTemplateConfig, GenerationConfig, Pipeline, Response, pipeline
-    from .errors import BrokenCheckpoint, EngineError, InvalidRequest, UnknownModel, Unsupported
+    from .errors import (
+        BrokenCheckpoint,
+        EngineError,
+        InvalidRequest,
+        Overloaded,
+        UnknownModel,
+        Unsupported,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -128,7 +128,7 @@ def _mib(size: int) -> str:
 def make_pool(llama: Llama, pages: int) -> KVPool:
     try:
         return llama.new_pool(pages, PAGE)
-    except RuntimeError as error:  # torch's, of both devices
+    except (RuntimeError, MemoryError) as error:  # torch's, and numpy's on a CPU
         size = _mib(pages * PAGE * llama.token_bytes)
         raise EngineError(
             f"no memory for a KV cache of {pages * PAGE} tokens ({size} needed):"

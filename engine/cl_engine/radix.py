@@ -209,11 +209,6 @@ class RadixTree:
         lease.pages.clear()
         lease.nodes.clear()
 
-    def clear(self) -> None:
-        """Forget all that no lease uses."""
-        while self._evict():
-            pass
-
     def _last(self, lease: Lease) -> Node:
         return lease.nodes[-1] if lease.nodes else self._root
 

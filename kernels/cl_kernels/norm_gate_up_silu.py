@@ -1,4 +1,6 @@
 """silu(gate) · up of the normed stream: both products and the activation in one kernel."""
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (its types know neither launches nor their constants)
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +51,6 @@ def norm_gate_up_silu(stream: Stream, w: torch.Tensor, eps: float, out: torch.Te
     assert w.dtype == stream.scaled.dtype and w.is_contiguous() and out.is_contiguous()
     tile = tiles.choose("norm_gate_up_silu", stream.rows, 2 * ffn, stream.dim, w.device)
     assert ffn % (tile.bn // 2) == 0, f"{ffn} columns do not divide into tiles of {tile.bn // 2}"
-    pdl = tiles.pdl(w)
     _norm_gate_up_silu_kernel[(2 * ffn // tile.bn,)](
         stream.scaled,
         stream.squares,
@@ -60,13 +61,7 @@ def norm_gate_up_silu(stream: Stream, w: torch.Tensor, eps: float, out: torch.Te
         FFN=ffn,
         K=stream.dim,
         PARTS=stream.squares.shape[1],
-        BN=tile.bn,
-        BK=tile.bk,
-        ROWS=tiles.bucket(stream.rows),
-        STAGES=tile.stages,
-        PDL=pdl,
-        num_warps=tile.warps,  # pyright: ignore[reportCallIssue]
-        **tiles.launch(pdl),
+        **tiles.options(tile, stream.rows, tiles.pdl(w)),
     )
 
 

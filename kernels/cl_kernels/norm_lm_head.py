@@ -1,4 +1,6 @@
 """Logits of the normed stream, and the greedy token: no sync, the id stays on the device."""
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (its types know neither launches nor their constants)
 
 import torch
 import triton
@@ -63,7 +65,6 @@ def norm_lm_head(stream: Stream, w: torch.Tensor, eps: float, logits: torch.Tens
     assert logits.dtype == torch.float32 and w.dtype == stream.scaled.dtype
     assert w.is_contiguous() and logits.is_contiguous()
     tile = tiles.choose("norm_lm_head", stream.rows, vocab, stream.dim, w.device)
-    pdl = tiles.pdl(w)
     _norm_lm_head_kernel[(triton.cdiv(vocab, tile.bn),)](
         stream.scaled,
         stream.squares,
@@ -74,13 +75,7 @@ def norm_lm_head(stream: Stream, w: torch.Tensor, eps: float, logits: torch.Tens
         VOCAB=vocab,
         K=stream.dim,
         PARTS=stream.squares.shape[1],
-        BN=tile.bn,
-        BK=tile.bk,
-        ROWS=tiles.bucket(stream.rows),
-        STAGES=tile.stages,
-        PDL=pdl,
-        num_warps=tile.warps,  # pyright: ignore[reportCallIssue]
-        **tiles.launch(pdl),
+        **tiles.options(tile, stream.rows, tiles.pdl(w)),
     )
 
 
@@ -100,8 +95,8 @@ def greedy(logits: torch.Tensor, ids: torch.Tensor) -> None:
         VOCAB=vocab,
         BLOCK=block,
         PDL=pdl,
-        num_warps=16,  # pyright: ignore[reportCallIssue]
-        **tiles.launch(pdl),  # pyright: ignore[reportCallIssue]
+        num_warps=16,
+        **tiles.launch(pdl),
     )
 
 

@@ -1,4 +1,6 @@
 """Query, key and value of the normed stream, rotated; keys and values go into their cache slots."""
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (its types know neither launches nor their constants)
 
 from dataclasses import dataclass
 
@@ -110,7 +112,6 @@ def norm_qkv_rope_append(
     assert places.positions.dtype == torch.int32 and places.slots.dtype == torch.int64
     tile = tiles.choose("norm_qkv_rope_append", rows, len(w), stream.dim, w.device)
     assert head_dim % tile.bn == 0
-    pdl = tiles.pdl(w)
     _norm_qkv_rope_append_kernel[(len(w) // tile.bn,)](
         stream.scaled,
         stream.squares,
@@ -131,13 +132,7 @@ def norm_qkv_rope_append(
         HEAD_DIM=head_dim,
         K=stream.dim,
         PARTS=stream.squares.shape[1],
-        BN=tile.bn,
-        BK=tile.bk,
-        ROWS=tiles.bucket(rows),
-        STAGES=tile.stages,
-        PDL=pdl,
-        num_warps=tile.warps,  # pyright: ignore[reportCallIssue]
-        **tiles.launch(pdl),
+        **tiles.options(tile, rows, tiles.pdl(w)),
     )
 
 

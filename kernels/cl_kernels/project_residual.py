@@ -1,4 +1,8 @@
 """x += h @ w.T, and what the next norm needs: attention's output projection, and the down one."""
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (its types know neither launches nor their constants)
+
+from dataclasses import replace
 
 import torch
 import triton
@@ -51,7 +55,6 @@ def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stre
     assert rows == stream.rows and w.shape == (stream.dim, k) and len(gamma) == stream.dim
     assert h.dtype == w.dtype == stream.scaled.dtype and h.is_contiguous() and w.is_contiguous()
     tile = tiles.choose("project_residual", rows, stream.dim, k, w.device)
-    pdl = tiles.pdl(w)
     _project_residual_kernel[(stream.squares.shape[1],)](
         h,
         w,
@@ -62,13 +65,7 @@ def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stre
         rows,
         N=stream.dim,
         K=k,
-        BN=stream.part,
-        BK=tile.bk,
-        ROWS=tiles.bucket(rows),
-        STAGES=tile.stages,
-        PDL=pdl,
-        num_warps=tile.warps,  # pyright: ignore[reportCallIssue]
-        **tiles.launch(pdl),
+        **tiles.options(replace(tile, bn=stream.part), rows, tiles.pdl(w)),
     )
 
 

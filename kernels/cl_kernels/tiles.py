@@ -8,6 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,9 +56,22 @@ def pdl(tensor: torch.Tensor) -> bool:
     return tensor.is_cuda and _pdl(tensor.get_device())
 
 
-def launch(pdl: bool) -> dict[str, bool]:
+def launch(pdl: bool) -> dict[str, Any]:
     """Launch options: the interpreter does not know `launch_pdl`."""
     return {"launch_pdl": True} if pdl else {}
+
+
+def options(tile: Tile, rows: int, pdl: bool) -> dict[str, Any]:
+    """What every product is compiled and launched with, by the kernels' names."""
+    return {
+        "BN": tile.bn,
+        "BK": tile.bk,
+        "ROWS": bucket(rows),
+        "STAGES": tile.stages,
+        "PDL": pdl,
+        "num_warps": tile.warps,
+        **launch(pdl),
+    }
 
 
 _forced: dict[str, Tile] = {}
@@ -83,6 +97,12 @@ def _chosen(op: str, rows: int, n: int, k: int, index: int) -> Tile:
     if found := known.get(f"{op} {rows} {n}x{k}") or known.get(f"{op} {rows}"):
         return Tile(**found)
     return fallback(op, rows, k)
+
+
+def forget() -> None:
+    """Read the tuned files again."""
+    _tuned.cache_clear()
+    _chosen.cache_clear()
 
 
 def fallback(op: str, rows: int, k: int) -> Tile:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cl_lsp.client import Address, EngineClient
-from cl_lsp.daemon import Daemon, default_socket, log_file, user_address
+from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, user_address
 from cl_lsp.errors import CannotStart
 from tests.checkpoints import make_checkpoint
 from tests.conftest import cl_lsp, wait_for
@@ -180,6 +180,18 @@ def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
     done = cl_lsp("export", "embedded", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}
+
+
+def test_a_large_log_is_put_aside(home: Path) -> None:
+    log = log_file()
+    log.parent.mkdir(parents=True)
+    for size, kept in ((MAX_LOG, False), (MAX_LOG + 1, True)):
+        log.write_bytes(b"x" * size)
+        assert cl_lsp("complete", EXAMPLE, *AT).returncode == 0
+        assert cl_lsp("stop").returncode == 0
+        assert log.with_name("engine.log.1").exists() is kept
+        assert (log.stat().st_size < MAX_LOG) is kept
+    assert log.with_name("engine.log.1").stat().st_size >= MAX_LOG
 
 
 def test_files_of_the_project_are_not_run(home: Path) -> None:

@@ -42,3 +42,9 @@ def check_everything(tree: RadixTree, leases: list[Lease]) -> None:
     assert len(heap) <= 2 * pages.count, f"the heap has {len(heap)} entries"
     ordered = all(heap[(i - 1) // 2] <= heap[i] for i in range(1, len(heap)))
     assert ordered, "the heap is in no order"
+
+
+def forget_unused(tree: RadixTree) -> None:
+    """Evict all that no lease uses."""
+    while tree._evict():
+        pass

@@ -97,6 +97,12 @@ def test_the_kv_cache_is_as_large_as_memory_allows(
         core.page_count(llama)
 
 
+def test_a_cache_that_cannot_be_made_is_said(tiny: Path) -> None:
+    llama = load_model(str(tiny), device="cpu").llama
+    with pytest.raises(EngineError, match="no memory for a KV cache of .* give a smaller context"):
+        core.make_pool(llama, 1 << 50)
+
+
 MEASURE = """
 import io, sys, threading, time
 import torch

@@ -2,35 +2,16 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from cl_engine.core import Core
 from cl_engine.errors import EngineError, Overloaded
 from cl_engine.loader import LoadedModel, load_model
-from cl_engine.prompt import completion_prompt
-from cl_engine.request import (
-    LANES,
-    ErrorEvent,
-    Event,
-    FinishEvent,
-    Lane,
-    Limits,
-    Origin,
-    Request,
-    TextEvent,
-)
-from cl_engine.sampling import SamplingParams
+from cl_engine.request import Request
 from cl_engine.scheduler import MAX_RUNNING, OPEN_EVERY
 from cl_engine.waiting import MAX_WAITING
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.checkpoints import make_checkpoint
-from tests.serving.audit import check_everything
-from tests.vocabularies import UNTIMED
+from tests.serving.stepping import Bench, alone
 
 ONE_SECOND = 1000.0
 
@@ -38,80 +19,6 @@ ONE_SECOND = 1000.0
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     return load_model(str(make_checkpoint(tmp_path_factory.mktemp("lanes"))), device="cpu")
-
-
-@dataclass(eq=False)
-class Asked:
-    """A request, and what came of it."""
-
-    request: Request = field(init=False)
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(event.text for event in self.events if isinstance(event, TextEvent))
-
-    @property
-    def ids(self) -> list[int]:
-        return [i for event in self.events if isinstance(event, TextEvent) for i in event.tokens]
-
-    @property
-    def end(self) -> FinishEvent | None:
-        last = self.events[-1] if self.events else None
-        return last if isinstance(last, FinishEvent) else None
-
-    @property
-    def error(self) -> EngineError | None:
-        last = self.events[-1] if self.events else None
-        return last.error if isinstance(last, ErrorEvent) else None
-
-
-class Bench:
-    """A core, a step at a time."""
-
-    def __init__(self, model: LoadedModel, pages: int | None = None, **settings: Any):
-        self.model, self.core = model, Core(model, pages=pages, **settings)
-        self.scheduler = self.core.scheduler
-
-    def ask(
-        self,
-        lane: Lane,
-        text: str = "x = ",
-        n: int = 6,
-        client: str = "",
-        document: str = "",
-        sampling: SamplingParams | None = None,
-        **limits: Any,
-    ) -> Asked:
-        asked = Asked()
-        prompt = completion_prompt(self.model.tokenizer, text, 400)
-        asked.request = Request(
-            prompt,
-            Limits(n, ignore_eos=True, **limits),
-            sampling or SamplingParams(),
-            asked.events.append,
-            lane,
-            Origin(client, document),
-        )
-        self.scheduler.add(asked.request)
-        return asked
-
-    def step(self) -> list[Request]:
-        stepped = self.core.step()
-        self.scheduler.check_integrity()
-        return stepped
-
-    def run(self, until: Callable[[], bool] = lambda: False) -> None:
-        while not until() and self.step():
-            pass
-
-
-def alone(model: LoadedModel, text: str, n: int, **settings: Any) -> list[int]:
-    """What an engine without any history and company answers."""
-    bench = Bench(model, speculate=False)
-    asked = bench.ask("completion", text, n, **settings)
-    bench.run()
-    return asked.ids
 
 
 def test_a_key_takes_the_next_step_whatever_runs(model: LoadedModel) -> None:
@@ -303,73 +210,3 @@ def test_a_request_that_cannot_be_sampled_fails_alone(
     bench.run()
     assert str(bad.error) == "the engine failed: no such token"
     assert good.ids == alone(model, "x = ", 20)
-
-
-@UNTIMED
-@given(st.data())
-def test_whatever_happens_answers_are_those_of_a_fresh_engine(
-    model: LoadedModel, data: Any
-) -> None:
-    """Histories of requests, cancels and steps, with and without enough memory."""
-    history(model, data.draw)
-
-
-@pytest.mark.soak
-def test_many_histories(model: LoadedModel) -> None:
-    import random
-
-    for seed in range(10_000):
-        rng = random.Random(seed)
-
-        def draw(strategy: Any, rng: random.Random = rng) -> Any:
-            return strategy(rng)
-
-        history(model, draw, plain=True)
-
-
-def history(model: LoadedModel, draw: Callable[[Any], Any], plain: bool = False) -> None:
-    def integers(low: int, high: int) -> int:
-        return draw((lambda r: r.randint(low, high)) if plain else st.integers(low, high))
-
-    bench = Bench(model, pages=(None, 40, 9)[integers(0, 2)])
-    starts = ["a = ", "a = b\n", "def f(x):\n    return x\n\n" * 3, "value = 1\n" * 20]
-    asked: list[tuple[Asked, str, int, SamplingParams]] = []
-    for _ in range(integers(1, 12)):
-        action = integers(0, 5)
-        if action <= 2 or not asked:
-            text = starts[integers(0, 3)] + "xyz"[: integers(0, 3)]
-            n, lane = integers(1, 12), LANES[integers(0, 2)]
-            seed = integers(0, 1)
-            sampling = SamplingParams(temperature=0.7 * seed, top_k=5, seed=seed)
-            client = "ab"[integers(0, 1)]
-            new = bench.ask(lane, text, n, client, "d" * integers(0, 1), sampling)
-            asked.append((new, text, n, sampling))
-        elif action == 3:
-            gone = asked.pop(integers(0, len(asked) - 1))[0]
-            bench.scheduler.cancel(gone.request)
-            known = len(gone.events)
-            bench.step()
-            assert len(gone.events) == known  # nothing more comes
-        else:
-            for _ in range(integers(1, 6)):
-                stepped = bench.step()
-                lanes = {LANES.index(request.lane) for request in stepped}
-                open_to_all = bench.scheduler._steps % OPEN_EVERY == 0
-                assert len(lanes) <= 1 or open_to_all
-    bench.run()
-    check_everything(bench.scheduler._tree, [])
-    assert bench.scheduler.idle
-    for one, text, n, sampling in asked:
-        assert one.end, one.error
-        key = (text, n, sampling)
-        if key not in ANSWERS:
-            ANSWERS[key] = alone(model, text, n, sampling=sampling)
-        ids = one.ids
-        assert ids == ANSWERS[key][: len(ids)]
-        assert len(ids) == n or one.end.stop in ("context", "memory")
-        u = one.end.usage
-        assert u.preempted or u.prompt == u.cached + u.computed + u.healed
-        assert 0 <= u.accepted <= u.drafted
-
-
-ANSWERS: dict[tuple[str, int, SamplingParams], list[int]] = {}
