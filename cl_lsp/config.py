@@ -24,6 +24,9 @@ class Config:
     chat_template: str | None = None
     """A file that says what the model can do, for a daemon that this editor starts."""
 
+    kernels: str = "auto"
+    """`torch`: a daemon that this editor starts runs the model without our GPU kernels, slower."""
+
     time_budget_ms: int = 0
     """Show what there is after so many milliseconds. 0: when it is finished, however long."""
 
@@ -68,6 +71,8 @@ def _problem(name: str, value: object) -> str | None:
             return None if isinstance(value, str) and value else "must be a name or a directory"
         case "chat_template":
             return None if value is None or (isinstance(value, str) and value) else "must be a file"
+        case "kernels":
+            return None if value in ("auto", "torch") else 'must be "auto" or "torch"'
         case "plain_completion":
             return (
                 None if value is None or isinstance(value, bool) else "must be true, false or null"

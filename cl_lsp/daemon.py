@@ -66,12 +66,13 @@ class Daemon:
         model: str,
         idle_exit_minutes: float,
         chat_template: str | None = None,
+        kernels: str = "auto",
     ):
         if client.address.uds is None:
             raise ValueError("only a daemon on a unix socket can be started")
         self._client, self._socket = client, client.address.uds
         self._model, self._idle_exit = model, idle_exit_minutes
-        self._template = chat_template
+        self._template, self._kernels = chat_template, kernels
 
     async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
         """Return when the model is loaded; starts the daemon if there is none.
@@ -113,7 +114,7 @@ class Daemon:
         command = [*PYTHON, "-m", "cl_engine", "serve", self._model]
         command += ["--uds", str(self._socket), "--idle-exit", str(self._idle_exit)]
         # Gigabytes are fetched when the user says so, not by the first key.
-        command += ["--no-download"]
+        command += ["--no-download", "--kernels", self._kernels]
         if self._template is not None:
             command += ["--chat-template", self._template]
         try:

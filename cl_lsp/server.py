@@ -123,7 +123,13 @@ class ClLsp(LanguageServer):
 
     async def _start_engine(self) -> None:
         config = self.config
-        daemon = Daemon(self.engine(), config.model, config.idle_exit_minutes, config.chat_template)
+        daemon = Daemon(
+            self.engine(),
+            config.model,
+            config.idle_exit_minutes,
+            config.chat_template,
+            config.kernels,
+        )
         async with progress(self, f"cl-lsp: loading {self.config.model}") as report:
             await daemon.ensure(report)
 

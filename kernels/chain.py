@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 from cl_kernels.embed import embed
 from cl_kernels.norm_gate_up_silu import norm_gate_up_silu
-from cl_kernels.norm_lm_head import greedy, norm_lm_head
+from cl_kernels.norm_lm_head import norm_lm_head
 from cl_kernels.norm_qkv_rope_append import Places, norm_qkv_rope_append
 from cl_kernels.paged_attention import Sequences, new_scratch, paged_attention
 from cl_kernels.project_residual import project_residual
+from cl_kernels.sample import Choices, sample
 from cl_kernels.stream import new_stream
 
 from tests.ops.cases import EPS, Maker, Shape
@@ -77,11 +78,22 @@ class Step:
         )
         self.cos, self.sin = make.rope(max(lengths) + 1, s.head_dim)
         self.ids = make.ints(0, s.vocab, rows)
-        self.stream = new_stream(rows, s.dim, device, make.dtype)
+        self.stream = new_stream(rows, s.dim, (s.heads * s.head_dim, s.ffn), device, make.dtype)
         self.q, self.mixed = (make.nan(rows, s.heads, s.head_dim) for _ in range(2))
         self.wide = make.nan(rows, s.ffn)
         self.logits = make.nan(rows, s.vocab, dtype=torch.float32)
         self.chosen = torch.zeros(rows, device=device, dtype=torch.int64)
+        z = torch.zeros(rows, device=device)
+        self.choices = Choices(
+            z,
+            z.int(),
+            z + 1,
+            z,
+            z.long(),
+            positions.int(),
+            z.int(),
+            torch.zeros(rows, -(-s.vocab // 32), device=device).int(),
+        )
 
     @property
     def read_bytes(self) -> int:
@@ -90,6 +102,7 @@ class Step:
 
     def run(self) -> None:
         m, stream = self.model, self.stream
+
         embed(self.ids, m.table, m.layers[0]["attention_norm"], stream)
         for i, layer in enumerate(m.layers):
             keys, values = self.keys[i], self.values[i]
@@ -105,7 +118,7 @@ class Step:
             after = m.gamma if last else m.layers[i + 1]["attention_norm"]
             project_residual(self.wide, layer["down"], after, stream)
         norm_lm_head(stream, m.head, EPS, self.logits)
-        greedy(self.logits, self.chosen)
+        sample(self.logits, self.choices, self.chosen)
 
     def gather(self) -> None:
         """The cache in one piece per sequence, as the peer wants it; not in its time."""

@@ -33,12 +33,13 @@ def tune(make: Maker, s: Shape, log: Log, only_attention: bool) -> None:
 
 
 def tune_products(make: Maker, s: Shape, rows: int, log: Log) -> dict[str, Tile]:
-    """The two projections share `bn`, which the partial sums of squares depend on."""
     times: dict[str, dict[Tile, float]] = {}
     for tile in candidates(rows):
         for op in PRODUCTS:
             tiles.force(op, tile)
         for name, n, k, time in products(make, s, rows):
+            if tile.bn == 1 and name != "project_residual":
+                continue  # two rows of the weight make one pair
             try:
                 took = time()
             except triton.runtime.errors.OutOfResources:
@@ -48,16 +49,9 @@ def tune_products(make: Maker, s: Shape, rows: int, log: Log) -> dict[str, Tile]
             log(what="tune", key=key, tile=vars(tile), us=round(took * 1e3, 2))
     for op in PRODUCTS:
         tiles.force(op, None)
-    own = {key: found for key, found in times.items() if key.startswith("project_residual")}
-    widths = {tile.bn for found in own.values() for tile in found}
-
-    def fastest(found: dict[Tile, float], bn: int | None = None) -> Tile:
-        return min((t for t in found if bn in (None, t.bn)), key=found.__getitem__)
-
-    width = min(widths, key=lambda bn: sum(f[fastest(f, bn)] for f in own.values()))
     best: dict[str, Tile] = {}
     for key, found in times.items():
-        best[key] = fastest(found, width if key in own else None)
+        best[key] = min(found, key=found.__getitem__)
         best[key.rsplit(" ", 1)[0]] = best[key]  # other shapes: the last of this op
     return best
 
@@ -81,13 +75,13 @@ def tune_attention(make: Maker, s: Shape, log: Log) -> dict[str, Tile]:
 def attention_candidates(rows: int) -> list[Tile]:
     if rows == 1:
         shapes = [
-            (2, 64, 8),
-            (4, 64, 8),
+            (3, 32, 4),
             (4, 32, 4),
             (2, 32, 4),
-            (8, 32, 4),
-            (4, 32, 8),
+            (6, 32, 4),
             (2, 64, 4),
+            (2, 64, 8),
+            (4, 16, 4),
         ]
         return [Tile(*shape, 1) for shape in shapes]
     shapes = [(4, 32, 4, 2), (4, 64, 4, 2), (2, 64, 4, 2), (2, 64, 4, 3), (2, 128, 8, 2)]
@@ -96,7 +90,31 @@ def attention_candidates(rows: int) -> list[Tile]:
 
 def candidates(rows: int) -> list[Tile]:
     if rows == 1:
-        shapes = [(4, 1024, 4), (2, 2048, 8), (4, 512, 4), (8, 512, 4), (2, 1024, 4), (4, 2048, 8)]
-        return [Tile(bn, bk, warps, 1) for bn, bk, warps in shapes]
-    shapes = [(16, 256, 1, 4), (16, 512, 1, 3), (32, 128, 2, 6), (32, 256, 2, 4), (16, 128, 1, 8)]
+        shapes = [
+            (4, 2048, 8, 1, 9),
+            (2, 2048, 8, 1, 9),
+            (4, 1024, 4, 1, 9),
+            (2, 1024, 4, 1, 9),
+            (2, 4096, 8, 1, 9),
+            (4, 1024, 8, 1, 9),
+            (2, 1024, 8, 1, 9),
+            (4, 2048, 8, 1, 1),
+            (2, 2048, 8, 1, 1),
+            (2, 1024, 4, 1, 1),
+            (1, 2048, 4, 1, 9),
+            (1, 4096, 8, 1, 9),
+        ]
+        return [Tile(*shape) for shape in shapes]
+    shapes = [
+        (32, 256, 2, 4, 1),
+        (32, 256, 2, 4, 2),
+        (32, 256, 2, 3, 3),
+        (16, 256, 1, 4, 1),
+        (16, 256, 1, 4, 2),
+        (16, 256, 1, 6, 2),
+        (32, 256, 4, 4, 2),
+        (32, 128, 2, 6, 2),
+        (32, 512, 4, 3, 1),
+        (64, 256, 4, 3, 1),
+    ]
     return [Tile(*shape) for shape in shapes]

@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
         help="of the KV cache (default: four contexts, or what is free)",
     )
     p.add_argument(
+        "--kernels",
+        default="auto",
+        choices=("auto", "torch"),
+        help="auto (default): ours on a GPU; torch: none, slower, on any GPU that PyTorch knows",
+    )
+    p.add_argument(
         "--no-download", action="store_true", help="refuse a model that is not on this disk"
     )
     p.add_argument(
@@ -165,6 +171,7 @@ def run_serve(args: argparse.Namespace) -> int:
             dtype=args.dtype,
             context=args.context,
             kv_memory=args.kv_memory,
+            kernels=args.kernels,
             template=template,
         )
         serve(serving, listener)

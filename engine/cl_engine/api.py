@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from .bar import loading_bar
+from .bar import loading_bar, making_bar
 from .chat import kind
 from .errors import EngineError, InvalidRequest
 from .facts import read_facts
 from .generation import GenerationConfig, prompt_room
 from .hub import ensure
+from .kernels import Kernels
 from .loop import Engine
 from .prompt import Prompt
 from .request import ErrorEvent, Event, FinishEvent, FinishReason, Request, TextEvent
@@ -222,13 +223,15 @@ def pipeline(
     dtype: str = "auto",
     context: int | None = None,
     kv_memory: int | None = None,
+    kernels: Kernels = "auto",
 ) -> Pipeline:
     """Load `model_path` (`embedded`, a directory or a hub id, fetched if it is not on this disk).
 
     `device`: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N"; `dtype` of the matrices:
     "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16"; `context`: so many tokens
     instead of the model's own number, for less memory; `kv_memory`: bytes of the KV cache (None:
-    four contexts, or what is free), at least one context's. Raises UnknownModel, BrokenCheckpoint,
+    four contexts, or what is free), at least one context's; `kernels`: "auto", ours on a GPU, or
+    "torch", none. Raises UnknownModel, BrokenCheckpoint,
     CannotPull, Unsupported if the model lacks the template's capability, or EngineError if there is
     too little memory.
     """
@@ -245,7 +248,9 @@ def pipeline(
         dtype=dtype,
         context=context,
         kv_memory=kv_memory,
+        kernels=kernels,
         progress=loading_bar(model_path),
+        making=making_bar(),
     )
     engine.start()
     try:

@@ -8,6 +8,10 @@ class EngineError(Exception):
     kind = "server_error"
 
 
+class DeviceLost(EngineError):
+    """The device failed in a way that ends every computation of this process."""
+
+
 class UnknownModel(EngineError):
     """No such model: neither `embedded` nor a directory with a checkpoint."""
 

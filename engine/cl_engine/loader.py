@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .catalogue import Identity
+from .catalogue import PUBLISHED, Identity
 from .checkpoint import Checkpoint
 from .config import LlamaConfig
 from .errors import BrokenCheckpoint, EngineError
@@ -173,12 +173,23 @@ def _check_memory(name: str, config: LlamaConfig, device: torch.device, dtype: t
     """On a CPU an allocation that is too large succeeds, and its first use ends the process."""
     free = free_memory(device)
     if free is not None and free < _bytes(config, dtype):
-        raise EngineError(f"{_too_large(name, config, device, dtype)}; {_gib(free)} are free")
+        raise EngineError(_too_large(name, config, device, dtype))
 
 
 def _too_large(name: str, config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> str:
-    kind = str(dtype).removeprefix("torch.")
-    return f"{name} needs {_gib(_bytes(config, dtype))} of memory on {device} as {kind}"
+    """What is missing, and what would fit."""
+    kind, free = str(dtype).removeprefix("torch."), free_memory(device)
+    needs = f"{name} needs {_gib(_bytes(config, dtype))} of memory on {device} as {kind}"
+    if free is None:
+        return needs
+    there = f"; {_gib(free)} are free"
+    if dtype == torch.float32 and free > _bytes(config, torch.bfloat16):
+        return f"{needs}{there}: --dtype bfloat16 halves it"
+    # The KV cache, too, wants some: a context of Code Llama's own length at least.
+    fits = [p for p in PUBLISHED if p.weight_bytes + p.context * p.kv_bytes_per_token < free]
+    best = max(fits, key=lambda p: p.weight_bytes, default=None)
+    smaller = f"{best.alias} would fit" if best else "no Code Llama fits, `embedded` does"
+    return f"{needs}{there}: {smaller}"
 
 
 def _bytes(config: LlamaConfig, dtype: torch.dtype) -> int:

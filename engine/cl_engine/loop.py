@@ -18,9 +18,10 @@ from typing import Literal
 
 import torch
 
-from .core import Core, page_count
-from .errors import EngineError, NotReady
+from .core import CHUNK, Core, page_count
+from .errors import DeviceLost, EngineError, NotReady
 from .hub import canonical_name
+from .kernels import Kernels, machine_for
 from .loader import LoadedModel, Progress, load_model
 from .metrics import Metrics
 from .prompt import Prompt
@@ -102,7 +103,8 @@ class Engine:
     """Loads a model and serves requests, both in a thread of its own.
 
     `loaded` is the model, or what went wrong while it was loaded. `kv_memory` are the bytes that
-    the KV cache may take (None: four contexts, or what is free); `speculate` is for measurements.
+    the KV cache may take (None: four contexts, or what is free); `kernels`: see `machine_for`;
+    `speculate` is for measurements. `progress` is told of bytes loaded, `making` of graphs made.
     """
 
     def __init__(
@@ -114,8 +116,10 @@ class Engine:
         dtype: str = "auto",
         context: int | None = None,
         kv_memory: int | None = None,
+        kernels: Kernels = "auto",
         speculate: bool = True,
         progress: Progress | None = None,
+        making: Progress | None = None,
     ):
         self.model_name = canonical_name(model)
         self._load = partial(
@@ -128,8 +132,11 @@ class Engine:
             progress=progress,
         )
         self._kv_memory, self._speculate = kv_memory, speculate
+        self._kernels: Kernels = kernels
+        self._making = making
         self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
         self.metrics = Metrics()
+        self.lost: DeviceLost | None = None  # what ended the engine while it served
         self.active = 0  # requests under way
         self.last_used = time.monotonic()
         self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
@@ -137,13 +144,15 @@ class Engine:
 
     @property
     def error(self) -> BaseException | None:
+        if self.lost is not None:
+            return self.lost
         return self.loaded.exception() if self.loaded.done() else None
 
     @property
     def state(self) -> State:
         if not self.loaded.done():
             return "loading"
-        return "failed" if self.error else "ok"
+        return "ok" if self.error is None else "failed"
 
     def start(self) -> None:
         # A thread that is inside torch when the interpreter goes takes the process down with it.
@@ -185,14 +194,33 @@ class Engine:
             self.loaded.set_exception(EngineError(f"loading {self.model_name} failed: {error}"))
         else:
             self.loaded.set_result(model)
-            while self._receive(core):
-                core.step()
-            core.scheduler.fail_all(NotReady("the engine is stopping"))
+            try:
+                while self._receive(core):
+                    core.step()
+                core.scheduler.fail_all(NotReady("the engine is stopping"))
+            except DeviceLost as error:  # this process can compute no more
+                log.exception("the engine ends")
+                self.lost = error
+                core.scheduler.fail_all(error)
+                self._refuse(error)
             self.metrics.watch(None)
 
+    def _refuse(self, error: EngineError) -> None:
+        """Every request from now on, until told to stop."""
+        while (message := self.inbox.get()) is not None:
+            if isinstance(message, Submit):
+                message.request.deliver(ErrorEvent(error))
+
     def _make_core(self, model: LoadedModel) -> Core:
-        pages = page_count(model.llama, self._kv_memory)
-        core = Core(model, pages=pages, speculate=self._speculate, report=self.metrics.report)
+        llama = model.llama
+        machine = machine_for(llama, self._kernels, CHUNK[llama.device.type], self._making)
+        core = Core(
+            model,
+            pages=page_count(llama, self._kv_memory),
+            machine=machine,
+            speculate=self._speculate,
+            report=self.metrics.report,
+        )
         self.metrics.watch(lambda: core.scheduler)
         return core
 

@@ -5,13 +5,15 @@ next token and changes no result; how long it may be is decided by what earlier 
 """
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 LONGEST_MATCH = 6  # tokens; a longer match is no better a sign
 MAX_DRAFT = 8
-# A drafted token makes a step longer by this share: of the embedded model on a CPU, at 2,300
+# On a CPU a drafted token makes a step longer by this share: of the embedded model, at 2,300
 # tokens, 1 row takes 6.8 ms, 2 take 8.9, 4 take 10.8, 9 take 20.6.
 ROW_COST = 0.25
+Cost = Callable[[int], float]  # by what share a draft of so many tokens makes a step longer
 PRIOR = {2: 0.4, 3: 0.5, 4: 0.6, 5: 0.7, 6: 0.8}  # acceptance by match length, before any is known
 LEARNING_RATE = 0.05
 RETRY_EVERY = 16  # of the matches that are not worth a draft, so many pass before one is tried
@@ -28,10 +30,16 @@ class Draft:
     match: int = 0  # how many tokens before it are as they were at its source
 
 
+def by_row(tokens: int) -> float:
+    """What a draft costs on a CPU."""
+    return tokens * ROW_COST
+
+
 class Acceptance:
     """How often drafted tokens were right, by the length of their match; for the whole engine."""
 
-    def __init__(self) -> None:
+    def __init__(self, cost: Cost = by_row) -> None:
+        self._cost = cost
         self.rates = dict(PRIOR)
         self._passed = 0
         self._credit = CREDIT
@@ -39,7 +47,7 @@ class Acceptance:
     def length(self, match: int, most: int) -> int:
         """The length of draft that promises the most tokens for a step's time; 0: none is worth it.
 
-        With rate r a draft of k tokens gives 1 + r + … + r^k tokens in 1 + k·ROW_COST steps.
+        With rate r a draft of k tokens gives 1 + r + … + r^k tokens in 1 + cost(k) steps.
         Whatever the rates promise, drafts that were wrong too often end, but for ALLOWANCE.
         """
         self._credit = min(CREDIT, self._credit + ALLOWANCE)
@@ -50,8 +58,8 @@ class Acceptance:
         for k in range(1, most + 1):
             power *= rate
             expected += power
-            if expected / (1 + k * ROW_COST) > best_yield:
-                best, best_yield = k, expected / (1 + k * ROW_COST)
+            if expected / (1 + self._cost(k)) > best_yield:
+                best, best_yield = k, expected / (1 + self._cost(k))
         if best == 0 and most > 0:
             self._passed += 1
             return int(self._passed % RETRY_EVERY == 0)
@@ -59,7 +67,7 @@ class Acceptance:
 
     def learn(self, match: int, drafted: int, accepted: int) -> None:
         """What became of a draft; the tokens behind the first wrong one say nothing."""
-        self._credit = min(CREDIT, self._credit + accepted - drafted * ROW_COST)
+        self._credit = min(CREDIT, self._credit + accepted - self._cost(drafted))
         for i in range(min(accepted + 1, drafted)):
             self.rates[match] += LEARNING_RATE * ((i < accepted) - self.rates[match])
 
@@ -103,8 +111,8 @@ class History:
 class Speculator:
     """Drafts for every sequence of an engine, from its own tokens and the last generations'."""
 
-    def __init__(self) -> None:
-        self.acceptance = Acceptance()
+    def __init__(self, cost: Cost = by_row) -> None:
+        self.acceptance = Acceptance(cost)
         self._recent = History()
 
     def remember(self, tokens: list[int], start: int) -> None:

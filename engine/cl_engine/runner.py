@@ -1,56 +1,97 @@
 """Runs one step of several sequences: prefill, verification of a draft and decode are the same."""
 
+from collections.abc import Callable
+from functools import lru_cache
+
 from torch import Tensor
 
 from .errors import EngineError
-from .models.llama import KVPool, Llama, Span
-from .sampling import Pick
+from .machine import Machine, Rows
+from .models.llama import Span
+from .sampling import Choice, Pick
 from .scheduler import Part
 from .sequence import Sequence
 from .tokenizer import Tokenizer
 
+Results = list[list[Pick] | EngineError]
+
 
 class Runner:
-    def __init__(self, llama: Llama, pool: KVPool, tokenizer: Tokenizer):
-        self._llama, self._pool, self._tokenizer = llama, pool, tokenizer
+    def __init__(self, machine: Machine, tokenizer: Tokenizer):
+        self._machine, self._tokenizer = machine, tokenizer
+        self._continuations = lru_cache(256)(tokenizer.continuations)
 
-    def step(self, parts: list[Part]) -> list[list[Pick] | EngineError]:
-        """Compute all parts at once; of each the tokens that it yields, appended to its sequence.
+    def launch(self, parts: list[Part]) -> Callable[[], Results]:
+        """Begin to compute all parts at once; what is returned waits for it.
 
-        None while a prompt is not through; else the draft's accepted beginning and one more. A
-        part whose tokens cannot be chosen gets an error of its own.
+        It gives, of each part, the tokens that it yields, appended to its sequence: none while a
+        prompt is not through; else the draft's accepted beginning and one more. A part whose tokens
+        cannot be chosen gets an error of its own; one whose sequence has ended meanwhile, nothing.
         """
         spans = [_span(part) for part in parts]
-        logits = self._llama.forward(spans, self._pool).cpu()
-        rows = logits.split([part.rows for part in parts])
-        return [self._choose(part, own) for part, own in zip(parts, rows, strict=True)]
+        choices = [choice for part in parts for choice in self._choices(part)]
+        wait = self._machine.launch(spans, choices)
 
-    def _choose(self, part: Part, logits: Tensor) -> list[Pick] | EngineError:
+        def results() -> Results:
+            rows = iter(wait())
+            own = [[next(rows) for _ in range(part.rows)] for part in parts]
+            return [self._verified(part, values) for part, values in zip(parts, own, strict=True)]
+
+        return results
+
+    def _choices(self, part: Part) -> list[Choice | None]:
+        """How each row's token is chosen, if those of the draft before it are right."""
+        sampler = part.sequence.sampler
+        if not self._machine.chooses or sampler.needs_logits:
+            return [None] * part.rows
+        found: list[Choice | None] = []
+        required = part.sequence.required
+        for row in range(part.rows):
+            allowed = self._continuations(required) if required else None
+            before = part.draft[:row]
+            forbidden = part.sequence.forbidden(row)
+            found.append(
+                sampler.choice(
+                    self._tokenizer.size,
+                    lambda before=before: part.sequence.tokens + before,
+                    allowed,
+                    forbidden,
+                )
+            )
+            if row < len(part.draft):
+                required = required[len(self._tokenizer.piece_bytes[part.draft[row]]) :]
+        return found
+
+    def _verified(self, part: Part, values: Rows) -> list[Pick] | EngineError:
+        sequence = part.sequence.current
+        if sequence.lease is None:
+            return []
         try:
-            return self._verify(part.sequence, part.draft, logits)
+            return self._verify(sequence, part.draft, values)
         except Exception as error:  # one request must not take the others with it
             wrong = EngineError(f"the engine failed: {error}")
             wrong.__cause__ = error
             return wrong
 
-    def _verify(self, sequence: Sequence, draft: list[int], logits: Tensor) -> list[Pick]:
+    def _verify(self, sequence: Sequence, draft: list[int], values: Rows) -> list[Pick]:
         new: list[Pick] = []
-        for row, guess in zip(logits, [*draft, None], strict=False):
-            new.append(self._pick(sequence, row, len(new)))
-            sequence.tokens.append(new[-1].token)
-            if new[-1].token != guess:
+        for value, guess in zip(values, [*draft, None], strict=False):
+            if isinstance(value, Tensor):
+                new.append(self._pick(sequence, value, len(new)))
+            else:
+                new.append(Pick(value))
+            token = new[-1].token
+            if sequence.required:
+                passed = len(self._tokenizer.piece_bytes[token])
+                sequence.required = sequence.required[passed:]
+            sequence.tokens.append(token)
+            if token != guess:
                 break
         return new
 
     def _pick(self, sequence: Sequence, logits: Tensor, ahead: int) -> Pick:
-        pick = sequence.sampler.pick
-        if not sequence.required:
-            return pick(logits, sequence.tokens, forbidden=sequence.forbidden(ahead))
-        allowed = self._tokenizer.continuations(sequence.required)
-        picked = pick(logits, sequence.tokens, allowed)
-        passed = len(self._tokenizer.piece_bytes[picked.token])
-        sequence.required = sequence.required[passed:]
-        return picked
+        allowed = self._continuations(sequence.required) if sequence.required else None
+        return sequence.sampler.pick(logits, sequence.tokens, allowed, sequence.forbidden(ahead))
 
 
 def _span(part: Part) -> Span:

@@ -2,12 +2,15 @@
 
 The steps and their order are those of transformers' generate (`generation/logits_process.py`), so
 that its users get what they know: forbidden tokens, repetition penalty, temperature, top-k, top-p,
-min-p.
+min-p. A machine that chooses by itself is given a `Choice`.
 """
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy
 import torch
 
 GREEDY = 1e-4  # a lower temperature would overflow, and picks the likeliest token anyway
@@ -35,16 +38,47 @@ class Pick(NamedTuple):
     logprobs: dict[int, float] | None = None
 
 
+class Choice(NamedTuple):
+    """How a machine with a sampler of its own chooses a token, without a sight of the logits.
+
+    `seed` is the request's: with the token's position it says everything about the draw. `allowed`:
+    a bool for each id, [vocab]; None: all are.
+    """
+
+    params: SamplingParams
+    seed: int
+    allowed: numpy.ndarray | None
+
+
 class Sampler:
     """One request's sampler: its own random state, so that other requests change nothing."""
 
     def __init__(self, params: SamplingParams):
         self.params = params
-        self._random = torch.Generator()
-        if params.seed is None:
-            self._random.seed()
-        else:
-            self._random.manual_seed(params.seed)
+        self.seed = random.getrandbits(63) if params.seed is None else params.seed
+        self._random = torch.Generator().manual_seed(self.seed)
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether only `pick` will do: what it takes is not in a `Choice`."""
+        return bool(self.params.logprobs) or self.params.repetition_penalty != 1
+
+    def choice(
+        self,
+        vocab: int,
+        tokens: Callable[[], list[int]],
+        allowed: list[int] | None,
+        forbidden: frozenset[int],
+    ) -> Choice:
+        """The arguments of `pick`, without the logits; `tokens` is called if they matter."""
+        banned = forbidden | (self._banned(tokens()) if self.params.bad else set())
+        if allowed is None and not banned:
+            return Choice(self.params, self.seed, None)
+        mask = numpy.zeros(vocab, bool)
+        mask[slice(None) if allowed is None else allowed] = True
+        left = mask.copy()
+        left[list(banned)] = False
+        return Choice(self.params, self.seed, left if left.any() else mask)
 
     def pick(
         self,
@@ -72,11 +106,7 @@ class Sampler:
     ) -> torch.Tensor:
         """`logits` [vocab], penalised; -inf for what must not come next."""
         p = self.params
-        banned = forbidden | {
-            word[-1]
-            for word in p.bad
-            if len(word) == 1 or tuple(tokens[1 - len(word) :]) == word[:-1]
-        }
+        banned = forbidden | self._banned(tokens)
         if banned or p.repetition_penalty != 1:
             logits = logits.clone()
         if banned:
@@ -87,6 +117,14 @@ class Sampler:
             new = torch.where(old < 0, old * p.repetition_penalty, old / p.repetition_penalty)
             logits[seen] = new
         return logits
+
+    def _banned(self, tokens: list[int]) -> set[int]:
+        """Ids that would complete a bad sequence."""
+        return {
+            word[-1]
+            for word in self.params.bad
+            if len(word) == 1 or tuple(tokens[1 - len(word) :]) == word[:-1]
+        }
 
     def _draw(self, scores: torch.Tensor) -> int:
         p = self.params

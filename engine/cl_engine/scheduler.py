@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .errors import EngineError, NotReady, Overloaded
+from .ngram import Cost, by_row
 from .prompt import HEALING_DEPTH
 from .radix import RadixTree
 from .request import ErrorEvent, FinishEvent, Request
@@ -47,7 +48,8 @@ Report = Callable[[Request, FinishEvent], None]
 class Scheduler:
     """`context` is the most tokens of a sequence; `chunk` the most prompt tokens of a step.
 
-    `report` is told of every request that has ended, also of those that were cancelled or failed.
+    `draft_cost` is what a draft makes a step longer by. `report` is told of every request that has
+    ended, also of those that were cancelled or failed.
     """
 
     def __init__(
@@ -59,12 +61,13 @@ class Scheduler:
         chunk: int = 256,
         healing_depth: int = HEALING_DEPTH,
         speculate: bool = True,
+        draft_cost: Cost = by_row,
         report: Report = lambda request, end: None,
     ):
         self._report = report
         self._tokenizer, self._tree = tokenizer, tree
         self._context, self._chunk, self._healing_depth = context, chunk, healing_depth
-        self._speculation = Speculation(tokenizer, context, speculate)
+        self._speculation = Speculation(tokenizer, context, speculate, draft_cost)
         self._shares = Shares()
         self._waiting = Waiting(self._shares)
         self._running: list[Sequence] = []  # in the order in which they got their pages
@@ -151,14 +154,14 @@ class Scheduler:
         ending = sequence.adopt(old, self._tokenizer, self._context)
         self._running[self._running.index(old)] = sequence
         self._finish(old, ("stop", "adopted"))
-        self._show(sequence, ending)
+        self._deliver(sequence, ending)
         return True
 
     # Steps.
 
     def next(self) -> list[Part]:
         """What the next step computes; empty if there is nothing to do."""
-        for sequence in [s for s in self._all if s.late]:
+        for sequence in [s for s in self._all if s.late and not s.unshown]:
             self._finish(sequence, ("length", "time"))
         self._shares.settle({s.request.origin.client for s in self._all})
         while self._waiting and self._start(self._waiting.first()):
@@ -207,10 +210,10 @@ class Scheduler:
     def _compose(self) -> list[Part]:
         """Those of the first lane, decoding ones before prompts, `chunk` tokens in all."""
         self._steps += 1
-        first = min(map(lane_of, self._running), default=0)
-        members = [s for s in self._running if lane_of(s) == first]
-        if self._steps % OPEN_EVERY == 0:
-            members = list(self._running)
+        members = [s for s in self._running if s.ending is None]
+        if self._steps % OPEN_EVERY:
+            first = min(map(lane_of, members), default=0)
+            members = [s for s in members if lane_of(s) == first]
         served = self._shares.of
         members.sort(key=lambda s: (s.pending > 1, lane_of(s), served(s.request.origin.client)))
         parts: list[Part] = []
@@ -253,31 +256,35 @@ class Scheduler:
         return Part(sequence, ids, draft, healed, through + len(draft))
 
     def advance(self, part: Part, new: list[Pick]) -> None:
-        """Take a step's tokens: show their text, and end the sequence if it is finished.
+        """Take a step's tokens; `show` is to follow, at the latest after one call of `next`.
 
         `new` is empty while the prompt is not through, else the draft's accepted beginning and one
-        more.
+        more. A sequence that ended, or lost its pages, since the step began takes nothing.
         """
-        sequence = part.sequence
-        assert sequence.lease is not None
+        sequence = part.sequence.current
+        if sequence.lease is None:
+            return
         sequence.computed += len(part.ids)
         if not sequence.picks:
             sequence.worked += len(part.ids)
-        accepted = 0
+        right = 0
         if new:
             sequence.draft = []
             # The accepted draft is in the cache, the token behind it not.
             sequence.computed += len(new) - 1
-            accepted = len(new) - 1 - part.healed
-            self._speculation.learn(sequence, len(part.draft) - part.healed, accepted)
+            right = len(new) - 1 - part.healed
+            self._speculation.learn(sequence, len(part.draft) - part.healed, right)
         assert sequence.computed <= len(sequence.tokens)
         self._tree.extend(sequence.lease, sequence.tokens, sequence.computed)
-        before = sequence.generated
-        ending = sequence.take(new, self._tokenizer, self._context)
-        sequence.accepted += max(0, min(accepted, sequence.generated - before))
-        self._show(sequence, ending)
+        sequence.accept(new, self._context, self._tokenizer, right)
 
-    def _show(self, sequence: Sequence, ending: Ending | None) -> None:
+    def show(self, part: Part) -> None:
+        """Show the text of what was taken last, and end the sequence if it is finished."""
+        sequence = part.sequence.current
+        if sequence in self._running or sequence in self._waiting:
+            self._deliver(sequence, sequence.show())
+
+    def _deliver(self, sequence: Sequence, ending: Ending | None) -> None:
         if ending is None:
             sequence.shown.deliver()
         else:

@@ -70,6 +70,9 @@ class Sequence:
     `draft` are the tokens taken off the prompt, which are verified with the next one; `guess` may
     follow them. `required` is what generation must still re-emit of the healed text, and `skip` how
     many of its bytes are not yet passed over in the output. `ends` are the ids that end it.
+
+    A step's tokens are taken in two: `accept` is quick, and all that the next step depends on;
+    `show` makes text of them, and sees whether that ends it.
     """
 
     request: Request
@@ -93,8 +96,12 @@ class Sequence:
     drafted: int = 0
     accepted: int = 0
     preempted: int = 0
+    unshown: list[tuple[bytes, Pick]] = field(default_factory=list)  # accepted, and `show` is next
+    ending: Ending | None = None  # how the accepted tokens end it, whatever their text says
+    heir: "Sequence | None" = None  # that adopted it, and takes what is under way for it
     began: float | None = None  # seconds of the monotonic clock, as all times here
     first_token: float | None = None
+    _right: int = 0  # guessed tokens among those to be shown
 
     @classmethod
     def of(cls, request: Request, tokenizer: Tokenizer, healing_depth: int) -> "Sequence":
@@ -113,6 +120,11 @@ class Sequence:
             healed=len(healed.draft),
             skip=len(healed.required),
         )
+
+    @property
+    def current(self) -> "Sequence":
+        """Itself, or who has adopted it."""
+        return self if self.heir is None else self.heir.current
 
     @property
     def pending(self) -> int:
@@ -136,15 +148,17 @@ class Sequence:
         early = self.generated + ahead < self.request.limits.min_tokens
         return frozenset(self.ends) if early else frozenset()
 
-    def take(self, picks: list[Pick], tokenizer: Tokenizer, context: int) -> Ending | None:
-        """Show the text of `picks`, which are in `tokens` already; how it ended, if it has."""
+    def accept(self, picks: list[Pick], context: int, tokenizer: Tokenizer, right: int = 0) -> None:
+        """Count `picks`, which are in `tokens` already; `right` of them were guessed."""
         limits = self.request.limits
         if picks and self.first_token is None:
             self.first_token = time.monotonic()
+        self._right = right
         for pick in picks:
             self.picks.append(pick)
             if pick.token in self.ends:
-                return "stop", self.ends[pick.token]
+                self.ending = "stop", self.ends[pick.token]
+                return
             data = tokenizer.piece_bytes[pick.token]
             if not data and limits.show_special:
                 data = tokenizer.render([pick.token]).encode()
@@ -153,15 +167,29 @@ class Sequence:
             if passed and passed == len(data):
                 continue  # wholly inside the healed text: the user typed it
             self.generated += 1
-            self.shown.feed(data[passed:], pick)
-            if self.shown.hit is not None:
-                return "stop", self.shown.hit
+            self.unshown.append((data[passed:], pick))
             if self.generated >= limits.max_tokens:
-                return "length", "max_tokens"
+                self.ending = "length", "max_tokens"
+                return
         # Healed text may come back as more tokens than it was, so max_tokens is no bound on this.
         if len(self.tokens) >= context:
-            return "length", "context"
-        return ("length", "time") if self.late else None
+            self.ending = "length", "context"
+        elif self.late:
+            self.ending = "length", "time"
+
+    def show(self) -> Ending | None:
+        """Make text of what was accepted; how it ended, if it has."""
+        unshown, self.unshown = self.unshown, []
+        for i, (data, pick) in enumerate(unshown):
+            self.shown.feed(data, pick)
+            if self.shown.hit is not None:
+                self.ending = "stop", self.shown.hit
+                self.generated -= len(unshown) - i - 1
+                unshown = unshown[: i + 1]
+                break
+        self.accepted += max(0, min(self._right, len(unshown)))
+        self._right = 0
+        return self.ending
 
     def adopts(self, old: "Sequence", tokenizer: Tokenizer) -> bool:
         """Whether what `old` has done is what this one, not yet begun, would do first.
@@ -182,7 +210,10 @@ class Sequence:
         return produced.startswith(self.required) or self.required.startswith(produced)
 
     def adopt(self, old: "Sequence", tokenizer: Tokenizer, context: int) -> Ending | None:
-        """Go on where `old` is; what it has generated is shown again, as this request sees it."""
+        """Go on where `old` is; what it has generated is shown again, as this request sees it.
+
+        What is under way for `old` goes on, too, unless it may not be what this one requires.
+        """
         kept = len(self.tokens)
         picks = old.picks[kept - old.start :]
         if picks:
@@ -192,7 +223,10 @@ class Sequence:
         self.sampler, self.history = old.sampler, old.history
         self.cached, self.began = min(kept, old.computed), time.monotonic()
         old.lease = None
-        return self.take(picks, tokenizer, context)
+        if not self.required:
+            old.heir, self.guess = self, old.guess
+        self.accept(picks, context, tokenizer)
+        return self.show()
 
     def end(self, ending: Ending) -> FinishEvent:
         """Deliver what is left of the text, then the end of the request."""

@@ -12,9 +12,10 @@ from types import FrameType
 
 import uvicorn
 
-from .bar import loading_bar
+from .bar import loading_bar, making_bar
 from .facts import read_facts
 from .http import create_app
+from .kernels import Kernels
 from .loop import Engine
 from .template import ChatTemplateConfig
 
@@ -53,6 +54,7 @@ class Serving:
     dtype: str = "auto"
     context: int | None = None
     kv_memory: int | None = None  # bytes
+    kernels: Kernels = "auto"
     template: ChatTemplateConfig | None = None
 
 
@@ -71,7 +73,9 @@ def serve(what: Serving, listener: socket.socket) -> None:
         dtype=what.dtype,
         context=what.context,
         kv_memory=what.kv_memory,
+        kernels=what.kernels,
         progress=progress,
+        making=making_bar(),
     )
     config = uvicorn.Config(
         create_app(engine, what.token, what.template, what.token_file),
@@ -113,8 +117,10 @@ def serve(what: Serving, listener: socket.socket) -> None:
 
 
 async def _idle_exit(engine: Engine, server: Server, after_s: float) -> None:
-    while after_s > 0 and not server.should_exit:
-        await asyncio.sleep(min(5.0, after_s / 4))
+    """And where the device is lost: whoever asks next gets a daemon that works."""
+    while not server.should_exit:
+        await asyncio.sleep(min(5.0, after_s / 4 or 5.0))
         idle = engine.state == "ok" and engine.active == 0
-        if idle and time.monotonic() - engine.last_used > after_s:
+        late = after_s > 0 and idle and time.monotonic() - engine.last_used > after_s
+        if late or engine.lost is not None:
             server.should_exit = True

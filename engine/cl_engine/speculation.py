@@ -3,17 +3,17 @@
 What a guess is made from is `ngram.py`'s business; here it meets healed text, limits and counts.
 """
 
-from .ngram import Draft, Speculator
+from .ngram import Cost, Draft, Speculator
 from .sequence import Sequence
 from .tokenizer import Tokenizer
 
 
 class Speculation:
-    """`context` is the most tokens of a sequence."""
+    """`context` is the most tokens of a sequence; `cost` says what a draft costs."""
 
-    def __init__(self, tokenizer: Tokenizer, context: int, enabled: bool):
+    def __init__(self, tokenizer: Tokenizer, context: int, enabled: bool, cost: Cost):
         self._tokenizer, self._context, self._enabled = tokenizer, context, enabled
-        self._speculator = Speculator()
+        self._speculator = Speculator(cost)
 
     def guess(self, sequence: Sequence) -> None:
         """Guess what comes next.

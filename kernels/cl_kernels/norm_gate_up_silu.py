@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 
 from cl_kernels import tiles
-from cl_kernels.product import pairs, product, start
-from cl_kernels.stream import Stream, norm_scale
+from cl_kernels.product import first_tiles, normed_product, pairs, start, wait
+from cl_kernels.stream import Stream
 
 
 @triton.jit
@@ -26,6 +26,7 @@ def _norm_gate_up_silu_kernel(
     BN: tl.constexpr,
     BK: tl.constexpr,
     ROWS: tl.constexpr,
+    FIRST: tl.constexpr,
     STAGES: tl.constexpr,
     PDL: tl.constexpr,
 ):
@@ -34,8 +35,12 @@ def _norm_gate_up_silu_kernel(
     first = tl.program_id(0) * HALF
     tile = tl.arange(0, BN)
     rows = (tile % 2) * FFN + tile // 2  # gate and up of the same column, side by side
-    sums = product(w + first * K, rows, scaled, count, K, BK, ROWS, STAGES, PDL)
-    sums = sums * norm_scale(squares, count, eps, K, PARTS, ROWS)[None, :]
+    own = w + first * K
+    tiles = first_tiles(own, rows, K, BK, FIRST)
+    wait(PDL)
+    sums = normed_product(
+        tiles, own, rows, scaled, squares, count, eps, K, PARTS, BK, ROWS, FIRST, STAGES
+    )
     gate, up = pairs(sums, ROWS)
     row = tl.arange(0, ROWS)[None, :]
     at = row * FFN + first + tl.arange(0, HALF)[:, None]
@@ -59,9 +64,8 @@ def norm_gate_up_silu(stream: Stream, w: torch.Tensor, eps: float, out: torch.Te
         stream.rows,
         eps,
         FFN=ffn,
-        K=stream.dim,
         PARTS=stream.squares.shape[1],
-        **tiles.options(tile, stream.rows, tiles.pdl(w)),
+        **tiles.options(tile, stream.rows, stream.dim, tiles.pdl(w)),
     )
 
 

@@ -9,8 +9,8 @@ import triton
 import triton.language as tl
 
 from cl_kernels import tiles
-from cl_kernels.product import pairs, product, start
-from cl_kernels.stream import Stream, norm_scale
+from cl_kernels.product import first_tiles, normed_product, pairs, start, wait
+from cl_kernels.stream import Stream
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ def _norm_qkv_rope_append_kernel(
     BN: tl.constexpr,
     BK: tl.constexpr,
     ROWS: tl.constexpr,
+    FIRST: tl.constexpr,
     STAGES: tl.constexpr,
     PDL: tl.constexpr,
 ):
@@ -55,16 +56,21 @@ def _norm_qkv_rope_append_kernel(
     first = tl.program_id(0) % (HALF // WIDTH) * WIDTH
     tile = tl.arange(0, BN)
     rows = (tile % 2) * HALF + tile // 2  # d and d + half, which rotate together
-    sums = product(w + (head * HEAD_DIM + first) * K, rows, scaled, count, K, BK, ROWS, STAGES, PDL)
-    a, b = pairs(sums * norm_scale(squares, count, eps, K, PARTS, ROWS)[None, :], ROWS)
-
+    own = w + (head * HEAD_DIM + first) * K
+    tiles = first_tiles(own, rows, K, BK, FIRST)
     row = tl.arange(0, ROWS)
     there = row < count
     d = first + tl.arange(0, WIDTH)[:, None]
+    angle = tl.load(positions + row, mask=there, other=0)[None, :] * table_stride + d
+    c = tl.load(cos + angle)
+    s = tl.load(sin + angle)
+    slot = tl.load(slots + row, mask=there, other=-1)[None, :]
+    wait(PDL)
+    sums = normed_product(
+        tiles, own, rows, scaled, squares, count, eps, K, PARTS, BK, ROWS, FIRST, STAGES
+    )
+    a, b = pairs(sums, ROWS)
     if head < HEADS + KV_HEADS:
-        angle = tl.load(positions + row, mask=there, other=0)[None, :] * table_stride + d
-        c = tl.load(cos + angle)
-        s = tl.load(sin + angle)
         turned = a * c - b * s
         b = b * c + a * s
         a = turned
@@ -73,7 +79,6 @@ def _norm_qkv_rope_append_kernel(
         tl.store(q + at, a.to(q.dtype.element_ty), mask=there[None, :])
         tl.store(q + at + HALF, b.to(q.dtype.element_ty), mask=there[None, :])
     else:
-        slot = tl.load(slots + row, mask=there, other=-1)[None, :]
         kept = slot >= 0
         if head < HEADS + KV_HEADS:
             place = keys + (head - HEADS) * head_stride + slot * HEAD_DIM + d
@@ -130,9 +135,8 @@ def norm_qkv_rope_append(
         HEADS=heads,
         KV_HEADS=kv_heads,
         HEAD_DIM=head_dim,
-        K=stream.dim,
         PARTS=stream.squares.shape[1],
-        **tiles.options(tile, rows, tiles.pdl(w)),
+        **tiles.options(tile, rows, stream.dim, tiles.pdl(w)),
     )
 
 

@@ -38,12 +38,136 @@ class Scratch:
 
 
 @triton.jit
-def _load(pool, table, at, there, d, first, last, PAGE: tl.constexpr, HEAD_DIM: tl.constexpr):
-    """[BLOCK, HEAD_DIM] of the positions `at` in first..last-1, else 0."""
-    own = there & (at >= first) & (at < last)
-    page = tl.load(table + at // PAGE, mask=own, other=0).to(tl.int64)
+def _splits(lengths, BLOCK: tl.constexpr, PROGRAMS: tl.constexpr, SEQUENCES: tl.constexpr):
+    """Of each sequence its blocks, how many programs share them, and its number."""
+    sequence = tl.arange(0, triton.next_power_of_2(SEQUENCES))
+    length = tl.load(lengths + sequence, mask=sequence < SEQUENCES, other=0)
+    blocks = tl.cdiv(length, BLOCK)
+    # Equal shares of all blocks; with this many, the shares sequences round up still fit.
+    share = tl.maximum(tl.cdiv(tl.sum(blocks, 0), PROGRAMS - SEQUENCES + 1), 1)
+    return blocks, tl.cdiv(blocks, share), sequence
+
+
+@triton.jit
+def _at(values, place, which):
+    return tl.sum(tl.where(place == which, values, 0), 0)
+
+
+@triton.jit
+def _load(pool, table, at, end, d, PAGE: tl.constexpr, HEAD_DIM: tl.constexpr):
+    """[BLOCK, HEAD_DIM] of the positions `at` before `end`, else 0."""
+    there = at < end
+    page = tl.load(table + at // PAGE, mask=there, other=0).to(tl.int64)
     where = (page * PAGE + at % PAGE) * HEAD_DIM
-    return tl.load(pool + where[:, None] + d[None, :], mask=own[:, None], other=0.0)
+    return tl.load(pool + where[:, None] + d[None, :], mask=there[:, None], other=0.0)
+
+
+@triton.jit
+def _one_query(
+    own, k, v, keys, values, table, begin, end, d, BLOCK: tl.constexpr, PAGE: tl.constexpr
+):
+    """Sum [HEAD_DIM], largest score and sum of weights over positions begin..end-1.
+
+    k, v: those of the first BLOCK. No matrix unit. Every place in a block has a softmax of its own
+    until the end, so that no step of the loop crosses the warps.
+    """
+    HEAD_DIM: tl.constexpr = d.shape[0]
+    block = tl.arange(0, BLOCK)
+    top = tl.full([BLOCK], -1e30, tl.float32)
+    total = tl.zeros([BLOCK], tl.float32)
+    mixed = tl.zeros([BLOCK, HEAD_DIM], tl.float32)
+    for b in tl.range(begin, end, BLOCK):
+        # Asked for before this block is used.
+        next_k = _load(keys, table, b + BLOCK + block, end, d, PAGE, HEAD_DIM)
+        next_v = _load(values, table, b + BLOCK + block, end, d, PAGE, HEAD_DIM)
+        score = tl.sum(k.to(tl.float32) * own[None, :], 1)
+        score = tl.where(b + block < end, score, -float("inf"))
+        higher = tl.maximum(top, score)
+        weight = tl.exp2(score - higher)
+        fade = tl.exp2(top - higher)
+        total = total * fade + weight
+        mixed = mixed * fade[:, None] + weight[:, None] * v.to(tl.float32)
+        top = higher
+        k = next_k
+        v = next_v
+    highest = tl.max(top, 0)
+    share = tl.exp2(top - highest)
+    return tl.sum(mixed * share[:, None], 0), highest, tl.sum(total * share, 0)
+
+
+@triton.jit
+def _block(own, k, v, at, end, limit, scale, mixed, top, total):
+    """What is known of the queries [QUERIES, HEAD_DIM], and the block at the positions `at`."""
+    score = tl.dot(own.to(k.dtype), tl.trans(k), input_precision="ieee") * scale
+    seen = (at[None, :] < end) & (at[None, :] <= limit[:, None])
+    score = tl.where(seen, score, -float("inf"))
+    higher = tl.maximum(top, tl.max(score, 1))
+    weight = tl.exp2(score - higher[:, None])
+    fade = tl.exp2(top - higher)
+    mixed = tl.dot(weight.to(v.dtype), v, mixed * fade[:, None], input_precision="ieee")
+    return mixed, higher, total * fade + tl.sum(weight, 1)
+
+
+@triton.jit
+def _many_queries(
+    own,
+    limit,
+    k,
+    v,
+    keys,
+    values,
+    table,
+    begin,
+    end,
+    scale,
+    d,
+    BLOCK: tl.constexpr,
+    PAGE: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The same for queries [QUERIES, HEAD_DIM] that see positions up to `limit` [QUERIES]."""
+    HEAD_DIM: tl.constexpr = d.shape[0]
+    # A part may hold nothing that a query sees: its top stays finite, its weights 0.
+    top = tl.full([own.shape[0]], -1e30, tl.float32)
+    total = tl.zeros([own.shape[0]], tl.float32)
+    mixed = tl.zeros([own.shape[0], HEAD_DIM], tl.float32)
+    at = begin + tl.arange(0, BLOCK)
+    mixed, top, total = _block(own, k, v, at, end, limit, scale, mixed, top, total)
+    for b in tl.range(begin + BLOCK, end, BLOCK, num_stages=STAGES):
+        at = b + tl.arange(0, BLOCK)
+        k = _load(keys, table, at, end, d, PAGE, HEAD_DIM)
+        v = _load(values, table, at, end, d, PAGE, HEAD_DIM)
+        mixed, top, total = _block(own, k, v, at, end, limit, scale, mixed, top, total)
+    return mixed, top, total
+
+
+@triton.jit
+def _merged(sums, tops, parts, d, QUERIES: tl.constexpr, PROGRAMS: tl.constexpr):
+    """[QUERIES, HEAD_DIM] of the parts that sums and tops begin with."""
+    HEAD_DIM: tl.constexpr = d.shape[0]
+    query = tl.arange(0, QUERIES)
+    each = tl.arange(0, triton.next_power_of_2(PROGRAMS))[:, None]
+    place = tops + each * (2 * QUERIES) + query[None, :]
+    # .cg: the other programs' writes are in L2, not in this multiprocessor's L1.
+    top = tl.load(place, mask=each < parts, other=-float("inf"), cache_modifier=".cg")
+    total = tl.load(place + QUERIES, mask=each < parts, other=0.0, cache_modifier=".cg")
+    highest = tl.max(top, 0)
+    share = tl.exp2(top - highest[None, :])
+    divisor = tl.sum(share * total, 0)
+    if QUERIES == 1:
+        # All parts at once: one after the other, each would cost a trip to L2.
+        place = sums + each * HEAD_DIM + d[None, :]
+        part = tl.load(place, mask=each < parts, other=0.0, cache_modifier=".cg")
+        mixed = tl.sum(part * share, 0)[None, :]
+    else:
+        one = query[:, None] * HEAD_DIM + d[None, :]
+        mixed = tl.zeros([QUERIES, HEAD_DIM], tl.float32)
+        STAGES: tl.constexpr = 4 if QUERIES <= 16 else 2 if QUERIES <= 64 else 1
+        for i in tl.range(0, parts, num_stages=STAGES):
+            own = tl.load(tops + i * (2 * QUERIES) + query, cache_modifier=".cg")
+            part = tl.load(sums + i * (QUERIES * HEAD_DIM) + one, cache_modifier=".cg")
+            mixed += part * tl.exp2(own - highest)[:, None]
+    return mixed / divisor[:, None]
 
 
 @triton.jit
@@ -72,160 +196,76 @@ def _paged_attention_kernel(
     STAGES: tl.constexpr,
     PDL: tl.constexpr,
 ):
+    start(PDL)
     program = tl.program_id(0)
     kv_head = tl.program_id(1)
-    if SEQUENCES == 1:
-        blocks = tl.cdiv(tl.load(lengths), BLOCK)
-        share = tl.maximum(tl.cdiv(blocks, PROGRAMS), 1)
-        parts = tl.cdiv(blocks, share)
-        own_blocks = blocks
-        mine = (program >= parts).to(tl.int32)
-        first_program = 0
-    else:
-        sequence = tl.arange(0, triton.next_power_of_2(SEQUENCES))
-        inside = sequence < SEQUENCES
-        each_blocks = tl.cdiv(tl.load(lengths + sequence, mask=inside, other=0), BLOCK)
-        # Equal shares of all blocks; with this many, the shares sequences round up still fit.
-        share = tl.maximum(tl.cdiv(tl.sum(each_blocks, 0), PROGRAMS - SEQUENCES + 1), 1)
-        splits = tl.cdiv(each_blocks, share)
-        ends = tl.cumsum(splits, 0)
-        mine = tl.sum((inside & (ends <= program)).to(tl.int32), 0)
-        parts = tl.sum(tl.where(sequence == mine, splits, 0), 0)
-        own_blocks = tl.sum(tl.where(sequence == mine, each_blocks, 0), 0)
-        first_program = tl.sum(tl.where(sequence == mine, ends, 0), 0) - parts
-    if mine >= SEQUENCES:
+    blocks, splits, sequence = _splits(lengths, BLOCK, PROGRAMS, SEQUENCES)
+    ends = tl.cumsum(splits, 0)
+    mine = tl.sum(((sequence < SEQUENCES) & (ends <= program)).to(tl.int32), 0)
+    if mine < SEQUENCES:
+        parts = _at(splits, sequence, mine)
+        # Even within a sequence: 65 blocks in shares of at most 58 are 33 and 32, not 58 and 7.
+        part_length = tl.cdiv(_at(blocks, sequence, mine), parts) * BLOCK
+        begin = (program - (_at(ends, sequence, mine) - parts)) * part_length
+        length = tl.load(lengths + mine)
+        end = tl.minimum(begin + part_length, length)
+        table = pages + mine * table_stride
+        keys += kv_head * head_stride
+        values += kv_head * head_stride
+        row = tl.load(firsts + mine)
+        count = tl.load(firsts + mine + 1) - row
+        old = length - count  # positions below are of earlier steps, and need no wait
+        d = tl.arange(0, HEAD_DIM)
+        at = begin + tl.arange(0, BLOCK)
+        k = _load(keys, table, at, tl.minimum(end, old), d, PAGE, HEAD_DIM)
+        v = _load(values, table, at, tl.minimum(end, old), d, PAGE, HEAD_DIM)
         wait(PDL)
-        start(PDL)
-        return
-    length = tl.load(lengths + mine)
-    row = tl.load(firsts + mine)
-    count = tl.load(firsts + mine + 1) - row
-    old = length - count  # positions below are of earlier steps
-    # Even within a sequence: 65 blocks in shares of at most 58 are 33 and 32, not 58 and 7.
-    part_length = tl.cdiv(own_blocks, parts) * BLOCK
-    begin = (program - first_program) * part_length
-    end = tl.minimum(begin + part_length, length)
-
-    table = pages + mine * table_stride
-    keys += kv_head * head_stride
-    values += kv_head * head_stride
-    d = tl.arange(0, HEAD_DIM)
-    block = tl.arange(0, BLOCK)
-    at = begin + block
-    k = _load(keys, table, at, at < end, d, 0, old, PAGE, HEAD_DIM)
-    v = _load(values, table, at, at < end, d, 0, old, PAGE, HEAD_DIM)
-    # The wait comes before the start: what the kernels after this one read early is then complete.
-    wait(PDL)
-    start(PDL)
-    if begin + BLOCK > old:
-        # 0 where the other is not, and -0 + x is x: adding joins old and new positions.
-        k += _load(keys, table, at, at < end, d, old, length, PAGE, HEAD_DIM)
-        v += _load(values, table, at, at < end, d, old, length, PAGE, HEAD_DIM)
-
-    query = tl.arange(0, QUERIES)
-    asked = query < count * GROUP
-    limit = old + query // GROUP  # the last position a query sees
-    head = (row + query // GROUP) * (KV_HEADS * GROUP) + kv_head * GROUP + query % GROUP
-    if QUERIES == 1:
-        own = tl.load(q + (row * KV_HEADS + kv_head) * HEAD_DIM + d).to(tl.float32) * scale
-        top = -float("inf")
-        total = 0.0
-        mixed = tl.zeros([BLOCK, HEAD_DIM], tl.float32)
-        for b in tl.range(begin, end, BLOCK):
-            # Asked for before this block is used.
-            later = b + BLOCK + block
-            next_k = _load(keys, table, later, later < end, d, 0, length, PAGE, HEAD_DIM)
-            next_v = _load(values, table, later, later < end, d, 0, length, PAGE, HEAD_DIM)
-            at = b + block
-            score = tl.sum(k.to(tl.float32) * own[None, :], 1)
-            score = tl.where(at < end, score, -float("inf"))
-            higher = tl.maximum(top, tl.max(score, 0))
-            weight = tl.exp2(score - higher)
-            fade = tl.exp2(top - higher)
-            total = total * fade + tl.sum(weight, 0)
-            mixed = mixed * fade + weight[:, None] * v.to(tl.float32)
-            top = higher
-            k = next_k
-            v = next_v
-        # One sum over the positions at the end, not one per block: it crosses the warps.
-        result = tl.sum(mixed, 0)[None, :]
-        tops_now = tl.full([QUERIES], 0.0, tl.float32) + top
-        total_now = tl.full([QUERIES], 0.0, tl.float32) + total
-    else:
-        own = tl.load(q + head[:, None] * HEAD_DIM + d[None, :], mask=asked[:, None], other=0.0)
-        own = own.to(k.dtype)
-        score = tl.dot(own, tl.trans(k), input_precision="ieee") * scale
-        seen = (at[None, :] < end) & (at[None, :] <= limit[:, None])
-        score = tl.where(seen, score, -float("inf"))
-        # A part may hold nothing that a query sees: its top stays finite, its weights 0.
-        tops_now = tl.maximum(tl.max(score, 1), -1e30)
-        weight = tl.exp2(score - tops_now[:, None])
-        total_now = tl.sum(weight, 1)
-        result = tl.dot(weight.to(v.dtype), v, input_precision="ieee")
-        for b in tl.range(begin + BLOCK, end, BLOCK, num_stages=STAGES):
-            at = b + block
-            k = _load(keys, table, at, at < end, d, 0, length, PAGE, HEAD_DIM)
-            v = _load(values, table, at, at < end, d, 0, length, PAGE, HEAD_DIM)
-            score = tl.dot(own, tl.trans(k), input_precision="ieee") * scale
-            seen = (at[None, :] < end) & (at[None, :] <= limit[:, None])
-            score = tl.where(seen, score, -float("inf"))
-            higher = tl.maximum(tops_now, tl.max(score, 1))
-            weight = tl.exp2(score - higher[:, None])
-            fade = tl.exp2(tops_now - higher)
-            total_now = total_now * fade + tl.sum(weight, 1)
-            result = tl.dot(weight.to(v.dtype), v, result * fade[:, None], input_precision="ieee")
-            tops_now = higher
-
-    target = out + head[:, None] * HEAD_DIM + d[None, :]
-    if parts == 1:
-        result = result / total_now[:, None]
-        tl.store(target, result.to(out.dtype.element_ty), mask=asked[:, None])
-    else:
-        slot = kv_head * PROGRAMS + program
-        part = sums + slot * (QUERIES * HEAD_DIM)
-        one = query[:, None] * HEAD_DIM + d[None, :]
-        tl.store(part + one, result)
-        tl.store(tops + slot * (2 * QUERIES) + query, tops_now)
-        tl.store(tops + slot * (2 * QUERIES) + QUERIES + query, total_now)
-        tl.debug_barrier()  # all threads' parts are written before one thread says so
-        arrived = tl.atomic_add(counters + kv_head * SEQUENCES + mine, 1, sem="acq_rel")
-        if arrived == parts - 1:
-            tl.debug_barrier()
-            tl.store(counters + kv_head * SEQUENCES + mine, 0)
-            all_tops = tops + (kv_head * PROGRAMS + first_program) * (2 * QUERIES)
-            all_sums = sums + (kv_head * PROGRAMS + first_program) * (QUERIES * HEAD_DIM)
-            each = tl.arange(0, triton.next_power_of_2(PROGRAMS))[:, None]
-            place = all_tops + each * (2 * QUERIES) + query[None, :]
-            # .cg: the other programs' writes are in L2, not in this multiprocessor's L1.
-            part_top = tl.load(place, mask=each < parts, other=-float("inf"), cache_modifier=".cg")
-            part_total = tl.load(
-                place + QUERIES, mask=each < parts, other=0.0, cache_modifier=".cg"
+        if begin + BLOCK > old:
+            k = _load(keys, table, at, end, d, PAGE, HEAD_DIM)
+            v = _load(values, table, at, end, d, PAGE, HEAD_DIM)
+        query = tl.arange(0, QUERIES)
+        asked = query < count * GROUP
+        head = (row + query // GROUP) * (KV_HEADS * GROUP) + kv_head * GROUP + query % GROUP
+        if QUERIES == 1:
+            own = tl.load(q + (row * KV_HEADS + kv_head) * HEAD_DIM + d).to(tl.float32) * scale
+            mixed, top, total = _one_query(
+                own, k, v, keys, values, table, begin, end, d, BLOCK, PAGE
             )
-            highest = tl.max(part_top, 0)  # [QUERIES]
-            share_of = tl.exp2(part_top - highest[None, :])
-            divisor = tl.sum(share_of * part_total, 0)
-            if QUERIES == 1:
-                # All parts at once: one after the other, each would cost a trip to L2.
-                place = all_sums + each * HEAD_DIM + d[None, :]
-                part_sum = tl.load(place, mask=each < parts, other=0.0, cache_modifier=".cg")
-                merged = tl.sum(part_sum * share_of, 0)[None, :]
-            else:
-                merged = tl.zeros([QUERIES, HEAD_DIM], tl.float32)
-                for other in tl.range(0, parts, num_stages=4):
-                    other_top = tl.load(
-                        all_tops + other * (2 * QUERIES) + query, cache_modifier=".cg"
-                    )
-                    part_sum = tl.load(
-                        all_sums + other * (QUERIES * HEAD_DIM) + one, cache_modifier=".cg"
-                    )
-                    merged += part_sum * tl.exp2(other_top - highest)[:, None]
-            merged = merged / divisor[:, None]
-            tl.store(target, merged.to(out.dtype.element_ty), mask=asked[:, None])
+            mixed = mixed[None, :]
+            top = tl.full([QUERIES], 0.0, tl.float32) + top
+            total = tl.full([QUERIES], 0.0, tl.float32) + total
+        else:
+            own = tl.load(q + head[:, None] * HEAD_DIM + d[None, :], mask=asked[:, None], other=0.0)
+            limit = old + query // GROUP  # the last position a query sees
+            mixed, top, total = _many_queries(
+                own, limit, k, v, keys, values, table, begin, end, scale, d, BLOCK, PAGE, STAGES
+            )
+        target = out + head[:, None] * HEAD_DIM + d[None, :]
+        if parts == 1:
+            result = mixed / total[:, None]
+            tl.store(target, result.to(out.dtype.element_ty), mask=asked[:, None])
+        else:
+            slot = kv_head * PROGRAMS + program
+            one = slot * (QUERIES * HEAD_DIM) + query[:, None] * HEAD_DIM + d[None, :]
+            tl.store(sums + one, mixed)
+            tl.store(tops + slot * (2 * QUERIES) + query, top)
+            tl.store(tops + slot * (2 * QUERIES) + QUERIES + query, total)
+            tl.debug_barrier()  # all threads' parts are written before one thread says so
+            counter = counters + kv_head * SEQUENCES + mine
+            if tl.atomic_add(counter, 1, sem="acq_rel") == parts - 1:
+                tl.debug_barrier()
+                tl.store(counter, 0)
+                slot = kv_head * PROGRAMS + _at(ends, sequence, mine) - parts
+                sums += slot * (QUERIES * HEAD_DIM)
+                result = _merged(sums, tops + slot * (2 * QUERIES), parts, d, QUERIES, PROGRAMS)
+                tl.store(target, result.to(out.dtype.element_ty), mask=asked[:, None])
+    else:
+        wait(PDL)
 
 
 def _tile(queries: int, heads: int, head_dim: int, device: torch.device) -> tiles.Tile:
     """bn: programs per multiprocessor; bk: positions at a time."""
-    return tiles.choose("paged_attention", min(queries, 16), heads, head_dim, device)
+    return tiles.choose("paged_attention", queries, heads, head_dim, device)
 
 
 def _multiprocessors(device: torch.device) -> int:
@@ -304,6 +344,7 @@ def paged_attention(
         STAGES=tile.stages,
         PDL=pdl,
         num_warps=tile.warps,
+        **tiles.resident(tile, q),
         **tiles.launch(pdl),
     )
 
@@ -313,7 +354,7 @@ def paged_attention_ref(
     keys: torch.Tensor,
     values: torch.Tensor,
     sequences: Sequences,
-    scratch: Scratch,
+    scratch: Scratch | None,
     out: torch.Tensor,
 ) -> None:
     group, size, first = q.shape[1] // len(keys), sequences.page_size, sequences.first.tolist()

@@ -1,8 +1,11 @@
 """The product all projections share: BN rows of a weight times up to 16 activations.
 
-One row: fused multiply-add in registers. More: matrix units, the rows padded to 8 or 16. The first
-tile of weights is loaded before the wait for the kernel that makes the activations.
+One row: fused multiply-add, all of the program's weights in registers at once. More: matrix units,
+the rows padded to 8 or 16. The first tiles are asked for before the wait for the kernel that makes
+the activations.
 """
+# pyright: reportGeneralTypeIssues=false
+# (its types do not know static_range)
 
 import triton
 import triton.language as tl
@@ -23,7 +26,45 @@ def wait(PDL: tl.constexpr):
 
 
 @triton.jit
+def first_tiles(w, rows, K: tl.constexpr, BK: tl.constexpr, FIRST: tl.constexpr):
+    """So many tiles [BN, BK] of the weight's `rows` [BN], for `product`."""
+    return _tiles(w, rows, K, BK, 0, FIRST)
+
+
+@triton.jit
+def _tiles(w, rows, K: tl.constexpr, BK: tl.constexpr, FROM: tl.constexpr, TO: tl.constexpr):
+    tiles = ()
+    for i in tl.static_range(FROM, TO):
+        tiles += (_tile(w + i * BK, rows, K - i * BK, K, BK),)
+    return tiles
+
+
+@triton.jit
+def _tile(w, rows, left: tl.constexpr, K: tl.constexpr, BK: tl.constexpr):
+    k = tl.arange(0, BK)
+    place = w + rows[:, None] * K + k[None, :]
+    if left >= BK:
+        return tl.load(place, eviction_policy="evict_first")
+    else:
+        return tl.load(place, mask=k[None, :] < left, other=0.0, eviction_policy="evict_first")
+
+
+@triton.jit
+def _by_columns(tiles, w, rows, h, K: tl.constexpr, BK: tl.constexpr, FIRST: tl.constexpr):
+    """Of one row, h [K]: [BN, BK], float32, whose rows sum to the product."""
+    k = tl.arange(0, BK)
+    COUNT: tl.constexpr = (K + BK - 1) // BK
+    tiles += _tiles(w, rows, K, BK, FIRST, COUNT)
+    sums = tl.zeros(tiles[0].shape, tl.float32)
+    for i in tl.static_range(COUNT):
+        own = tl.load(h + i * BK + k, mask=k < K - i * BK, other=0.0)
+        sums += tiles[i].to(tl.float32) * own[None, :].to(tl.float32)
+    return sums
+
+
+@triton.jit
 def product(
+    tiles,
     w,
     rows,
     h,
@@ -31,44 +72,69 @@ def product(
     K: tl.constexpr,
     BK: tl.constexpr,
     ROWS: tl.constexpr,
+    FIRST: tl.constexpr,
     STAGES: tl.constexpr,
-    PDL: tl.constexpr,
 ):
-    """w[rows] @ h.T: [BN, ROWS], float32. w is advanced to the tile, rows [BN] are relative to it.
+    """w[rows] @ h.T: [BN, ROWS], float32, of which `tiles` are the first FIRST tiles.
 
-    h: [count, K]; `count` <= ROWS. Waits for the kernel before.
+    w is advanced to the program's rows, `rows` [BN] are relative to it. h: [count <= ROWS, K].
     """
-    k = tl.arange(0, BK)
-    tile = w + rows[:, None] * K + k[None, :]
-    now = tl.load(tile, mask=k[None, :] < K, other=0.0, eviction_policy="evict_first")
-    wait(PDL)
     if ROWS == 1:
-        sums = tl.zeros(now.shape, tl.float32)
-        for at in tl.range(0, K, BK):
-            # Asked for before this tile is used: two tiles are in flight with 4 warps.
-            left = K - BK - at
-            after = tl.load(
-                tile + (at + BK), mask=k[None, :] < left, other=0.0, eviction_policy="evict_first"
-            )
-            own = tl.load(h + at + k, mask=k < K - at, other=0.0)
-            sums += now.to(tl.float32) * own[None, :].to(tl.float32)
-            now = after
-        return tl.sum(sums, 1)[:, None]
+        return tl.sum(_by_columns(tiles, w, rows, h, K, BK, FIRST), 1)[:, None]
     else:
+        k = tl.arange(0, BK)
         row = tl.arange(0, ROWS)
         others = h + row[None, :] * K + k[:, None]
-        there = (row[None, :] < count) & (k[:, None] < K)
-        first = tl.load(others, mask=there, other=0.0)
+        there = row[None, :] < count
         total = tl.zeros([rows.shape[0], ROWS], tl.float32)
-        total = tl.dot(now, first, total, input_precision="ieee")
-        for at in tl.range(BK, K, BK, num_stages=STAGES):
+        for i in tl.static_range(FIRST):
+            own = tl.load(others + i * BK, mask=there & (k[:, None] < K - i * BK), other=0.0)
+            total = tl.dot(tiles[i], own, total, input_precision="ieee")
+        tile = w + rows[:, None] * K + k[None, :]
+        for at in tl.range(FIRST * BK, K, BK, num_stages=STAGES):
             weight = tl.load(
                 tile + at, mask=k[None, :] < K - at, other=0.0, eviction_policy="evict_first"
             )
-            there = (row[None, :] < count) & (k[:, None] < K - at)
-            own = tl.load(others + at, mask=there, other=0.0)
+            own = tl.load(others + at, mask=there & (k[:, None] < K - at), other=0.0)
             total = tl.dot(weight, own, total, input_precision="ieee")
         return total
+
+
+@triton.jit
+def normed_product(
+    tiles,
+    w,
+    rows,
+    h,
+    squares,
+    count,
+    eps,
+    K: tl.constexpr,
+    PARTS: tl.constexpr,
+    BK: tl.constexpr,
+    ROWS: tl.constexpr,
+    FIRST: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """`product` with the norm of h = x·gamma, of whose x the squares [count, PARTS] are sums."""
+    if ROWS == 1:
+        sums = _by_columns(tiles, w, rows, h, K, BK, FIRST)
+        k = tl.arange(0, BK)
+        part = tl.zeros([BK], tl.float32)
+        for i in tl.static_range(0, PARTS, BK):
+            part += tl.load(squares + i + k, mask=k < PARTS - i, other=0.0)
+        # One trip across the warps for both sums; a second costs what 1% of the weights cost.
+        both = tl.join(sums, tl.broadcast_to(part[None, :], sums.shape))
+        total, square = tl.split(tl.sum(both, 1))
+        return (total * tl.rsqrt(square / K + eps))[:, None]
+    else:
+        row = tl.arange(0, ROWS)[:, None]
+        part = tl.arange(0, triton.next_power_of_2(PARTS))[None, :]
+        there = (row < count) & (part < PARTS)
+        sums = tl.load(squares + row * PARTS + part, mask=there, other=0.0)
+        scale = tl.rsqrt(tl.sum(sums, 1) / K + eps)
+        total = product(tiles, w, rows, h, count, K, BK, ROWS, FIRST, STAGES)
+        return total * scale[None, :]
 
 
 @triton.jit

@@ -2,14 +2,12 @@
 # pyright: reportArgumentType=false, reportCallIssue=false
 # (its types know neither launches nor their constants)
 
-from dataclasses import replace
-
 import torch
 import triton
 import triton.language as tl
 
 from cl_kernels import tiles
-from cl_kernels.product import product, start
+from cl_kernels.product import first_tiles, product, start, wait
 from cl_kernels.stream import Stream
 
 
@@ -23,29 +21,37 @@ def _project_residual_kernel(
     squares,
     count,
     N: tl.constexpr,
+    PART: tl.constexpr,
     K: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
     ROWS: tl.constexpr,
+    FIRST: tl.constexpr,
     STAGES: tl.constexpr,
     PDL: tl.constexpr,
 ):
     start(PDL)
-    program = tl.program_id(0)
-    first = program * BN
-    sums = product(w + first * K, tl.arange(0, BN), h, count, K, BK, ROWS, STAGES, PDL)
-    n = first + tl.arange(0, BN)[:, None]
+    first = tl.program_id(0) * BN
+    rows = tl.arange(0, BN)
+    own = w + first * K
+    tiles = first_tiles(own, rows, K, BK, FIRST)
+    n = first + rows[:, None]
+    weight = tl.load(gamma + n).to(tl.float32)
+    wait(PDL)
     row = tl.arange(0, ROWS)
     at = row[None, :] * N + n
     there = row[None, :] < count
-    new = tl.load(x + at, mask=there, other=0.0) + sums
+    old = tl.load(x + at, mask=there, other=0.0)
+    new = old + product(tiles, own, rows, h, count, K, BK, ROWS, FIRST, STAGES)
     # Threads that hold copies of a tile's entry load it too: one that is late would find the sum
     # that another has written, and square it (seen on an H200: 1.5e-3 off in the sums of squares).
     tl.debug_barrier()
     tl.store(x + at, new, mask=there)
-    weight = tl.load(gamma + n).to(tl.float32)
     tl.store(scaled + at, (new * weight).to(scaled.dtype.element_ty), mask=there)
-    tl.store(squares + row * (N // BN) + program, tl.sum(new * new, 0), mask=row < count)
+    parts = tl.arange(0, BN // PART)[:, None]
+    sums = tl.sum(tl.reshape(new * new, [BN // PART, PART, ROWS]), 1)
+    at = row[None, :] * (N // PART) + first // PART + parts
+    tl.store(squares + at, sums, mask=there)
 
 
 def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stream: Stream) -> None:
@@ -55,7 +61,8 @@ def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stre
     assert rows == stream.rows and w.shape == (stream.dim, k) and len(gamma) == stream.dim
     assert h.dtype == w.dtype == stream.scaled.dtype and h.is_contiguous() and w.is_contiguous()
     tile = tiles.choose("project_residual", rows, stream.dim, k, w.device)
-    _project_residual_kernel[(stream.squares.shape[1],)](
+    assert tile.bn % stream.part == 0
+    _project_residual_kernel[(stream.dim // tile.bn,)](
         h,
         w,
         gamma,
@@ -64,8 +71,8 @@ def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stre
         stream.squares,
         rows,
         N=stream.dim,
-        K=k,
-        **tiles.options(replace(tile, bn=stream.part), rows, tiles.pdl(w)),
+        PART=stream.part,
+        **tiles.options(tile, rows, k, tiles.pdl(w)),
     )
 
 

@@ -8,8 +8,6 @@ that is 8 KB per row and program instead of 24 (x and gamma in full).
 from dataclasses import dataclass
 
 import torch
-import triton
-import triton.language as tl
 
 from cl_kernels import tiles
 
@@ -30,7 +28,7 @@ class Stream:
 
     @property
     def part(self) -> int:
-        """Neighbours in one sum: the weight's rows that a program of the producer has."""
+        """Neighbours in one sum; who writes the stream has one or more of these parts."""
         return self.dim // self.squares.shape[1]
 
     def check(self) -> None:
@@ -53,19 +51,11 @@ class Stream:
         self.squares.copy_((x * x).view(self.rows, -1, self.part).sum(2))
 
 
-def new_stream(rows: int, dim: int, device: torch.device, dtype: torch.dtype) -> Stream:
-    """Uninitialised, in the parts that the projections' tile makes."""
-    part = tiles.choose("project_residual", rows, dim, dim, device).bn
+def new_stream(
+    rows: int, dim: int, widths: tuple[int, ...], device: torch.device, dtype: torch.dtype
+) -> Stream:
+    """Uninitialised. `widths` are those of the rows that are projected back into the stream."""
+    chosen = [tiles.choose("project_residual", rows, dim, k, device).bn for k in widths]
     x = torch.empty(rows, dim, device=device)
-    squares = torch.empty(rows, dim // part, device=device)
+    squares = torch.empty(rows, dim // min(chosen), device=device)
     return Stream(x, torch.empty(rows, dim, device=device, dtype=dtype), squares)
-
-
-@triton.jit
-def norm_scale(squares, rows, eps, DIM: tl.constexpr, PARTS: tl.constexpr, ROWS: tl.constexpr):
-    """[ROWS]: 1 / root of the mean square, of rows that exist."""
-    PADDED: tl.constexpr = triton.next_power_of_2(PARTS)
-    row = tl.arange(0, ROWS)[:, None]
-    part = tl.arange(0, PADDED)[None, :]
-    sums = tl.load(squares + row * PARTS + part, mask=(row < rows) & (part < PARTS), other=0.0)
-    return tl.rsqrt(tl.sum(sums, 1) / DIM + eps)

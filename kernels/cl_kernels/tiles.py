@@ -23,6 +23,7 @@ class Tile:
     bk: int
     warps: int
     stages: int  # loads in flight of the pipelined loop; 1: none but the next tile
+    first: int = 1  # tiles asked for before the wait
 
 
 def bucket(rows: int) -> int:
@@ -61,12 +62,21 @@ def launch(pdl: bool) -> dict[str, Any]:
     return {"launch_pdl": True} if pdl else {}
 
 
-def options(tile: Tile, rows: int, pdl: bool) -> dict[str, Any]:
-    """What every product is compiled and launched with, by the kernels' names."""
+def resident(tile: Tile, tensor: torch.Tensor) -> dict[str, int]:
+    """A launch option: registers such that `bn` programs run on a multiprocessor at once."""
+    most = 65536 // (tile.bn * tile.warps * 32) // 8 * 8
+    return {"maxnreg": min(most, 248)} if tensor.is_cuda else {}
+
+
+def options(tile: Tile, rows: int, k: int, pdl: bool) -> dict[str, Any]:
+    """What a product with weights [n, k] is compiled and launched with, by the kernels' names."""
+    tiles = -(-k // tile.bk)
     return {
+        "K": k,
         "BN": tile.bn,
         "BK": tile.bk,
         "ROWS": bucket(rows),
+        "FIRST": min(tile.first, tiles),
         "STAGES": tile.stages,
         "PDL": pdl,
         "num_warps": tile.warps,
@@ -85,18 +95,29 @@ def force(op: str, tile: Tile | None) -> None:
 
 
 def choose(op: str, rows: int, n: int, k: int, device: torch.device) -> Tile:
-    """The tile for `op` on [rows, k] times a weight [n, k]."""
+    """The tile for `op` on [rows, k] times a weight [n, k]; of attention n are the heads."""
     if op in _forced:
         return _forced[op]
-    return _chosen(op, bucket(rows), n, k, device.index or 0 if device.type == "cuda" else -1)
+    size = rows if op == "paged_attention" else bucket(rows)
+    return _chosen(op, size, n, k, device.index or 0 if device.type == "cuda" else -1)
 
 
 @cache
 def _chosen(op: str, rows: int, n: int, k: int, index: int) -> Tile:
+    if index < 0 and not op.endswith("attention"):  # few programs to interpret
+        bk = max(16, min(256, 1 << (k - 1).bit_length()))
+        return Tile(512 if op == "norm_lm_head" else 16, bk, 4, 1)
     known = _tuned(device_name(index)) if index >= 0 else {}
     if found := known.get(f"{op} {rows} {n}x{k}") or known.get(f"{op} {rows}"):
         return Tile(**found)
-    return fallback(op, rows, k)
+    return fallback(op, rows, k, _shared_memory(index))
+
+
+def _shared_memory(index: int) -> int:
+    """Bytes that a program may have: 227 KiB on Hopper, 163 on A100, 99 on Ada."""
+    if index < 0:
+        return 99 << 10
+    return torch.cuda.get_device_properties(index).shared_memory_per_block_optin
 
 
 def forget() -> None:
@@ -105,13 +126,17 @@ def forget() -> None:
     _chosen.cache_clear()
 
 
-def fallback(op: str, rows: int, k: int) -> Tile:
+def fallback(op: str, rows: int, k: int, shared_memory: int) -> Tile:
     """Near what the 7B shapes liked on an H100."""
+    if op == "prefill_attention":
+        return Tile(128, 128, 8, 3) if shared_memory > 162 << 10 else Tile(128, 64, 8, 2)
     if op == "paged_attention":
-        return Tile(4, 32, 4, 1) if rows == 1 else Tile(2, 64, 4, 2)
+        known = {1: Tile(4, 32, 4, 1), 16: Tile(2, 64, 4, 2)}
+        return known.get(rows, Tile(1, 32, 8, 2))
     power = 1 << (k - 1).bit_length()
     if rows == 1:
-        return Tile(4, min(2048, max(128, power)), 8, 1)
+        bk = min(2048, max(128, power))
+        return Tile(2, bk, 8, 1, first=-(-k // bk))
     return Tile(16, min(256, max(16, power)), 1, 4)
 
 

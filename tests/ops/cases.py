@@ -61,15 +61,15 @@ class Maker:
     def nan(self, *shape: int, dtype: torch.dtype | None = None) -> torch.Tensor:
         return torch.full(shape, float("nan"), device=self.device, dtype=dtype or self.dtype)
 
-    def empty_stream(self, rows: int, dim: int) -> Stream:
-        stream = new_stream(rows, dim, self.device, self.dtype)
+    def empty_stream(self, rows: int, dim: int, widths: tuple[int, ...] = ()) -> Stream:
+        stream = new_stream(rows, dim, widths or (dim,), self.device, self.dtype)
         for t in (stream.x, stream.scaled, stream.squares):
             t.fill_(float("nan"))
         return stream
 
-    def stream(self, rows: int, dim: int) -> Stream:
+    def stream(self, rows: int, dim: int, widths: tuple[int, ...] = ()) -> Stream:
         """As an op before would have left it, with one entry that outweighs all others."""
-        stream = self.empty_stream(rows, dim)
+        stream = self.empty_stream(rows, dim, widths)
         x = self.normal(rows, dim, std=3.0, dtype=torch.float32)
         x[:, dim // 3] = 40.0
         stream.put_ref(x, self.gamma(dim))

@@ -7,6 +7,7 @@ from typing import Any
 from cl_engine.core import Core
 from cl_engine.errors import EngineError
 from cl_engine.loader import LoadedModel
+from cl_engine.machine import Machine, TorchMachine
 from cl_engine.prompt import completion_prompt
 from cl_engine.request import (
     ErrorEvent,
@@ -87,9 +88,11 @@ class Bench:
             pass
 
 
-def alone(model: LoadedModel, text: str, n: int, **settings: Any) -> list[int]:
+def alone(
+    model: LoadedModel, text: str, n: int, machine: type[Machine] = TorchMachine, **settings: Any
+) -> list[int]:
     """What an engine without any history and company answers."""
-    bench = Bench(model, speculate=False)
+    bench = Bench(model, speculate=False, machine=machine)
     asked = bench.ask("completion", text, n, **settings)
     bench.run()
     return asked.ids

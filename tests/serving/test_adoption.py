@@ -3,18 +3,21 @@
 Greedy answers are a fresh engine's, whatever was typed and however far the old one had come.
 """
 
+import functools
 import random
 from typing import Any
 
 import pytest
 from cl_engine.core import Core
 from cl_engine.loader import LoadedModel, load_model
+from cl_engine.machine import TorchMachine
 from cl_engine.prompt import infilling_prompt
 from cl_engine.request import Event, FinishEvent, Limits, Origin, Request, TextEvent
 from cl_engine.sampling import SamplingParams
 from cl_engine.structure import StopRules
 
 from tests.serving.audit import check_everything
+from tests.serving.machines import Chooser
 
 BEFORE = "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, it"
 AFTER = "\n\n    def pop(self):\n        return self.items.pop()\n"
@@ -25,6 +28,12 @@ def model(request: pytest.FixtureRequest) -> LoadedModel:
     """Ours, which writes what a user would type; exactly so in both types."""
     dtype = "auto" if request.param == "int8" else "float32"
     return load_model("embedded", device="cpu", dtype=dtype)
+
+
+@pytest.fixture(autouse=True, params=[TorchMachine, Chooser])
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that are launched before the last one's text is made change no answer."""
+    monkeypatch.setitem(globals(), "Core", functools.partial(Core, machine=request.param))
 
 
 class Asked:

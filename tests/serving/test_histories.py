@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from cl_engine.loader import LoadedModel, load_model
+from cl_engine.machine import TorchMachine
 from cl_engine.request import LANES
 from cl_engine.sampling import SamplingParams
 from cl_engine.scheduler import OPEN_EVERY
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.checkpoints import make_checkpoint
 from tests.serving.audit import check_everything
+from tests.serving.machines import Chooser
 from tests.serving.stepping import Asked, Bench, alone
 from tests.vocabularies import UNTIMED
 
@@ -47,7 +49,8 @@ def history(model: LoadedModel, draw: Callable[[Any], Any], plain: bool = False)
     def integers(low: int, high: int) -> int:
         return draw((lambda r: r.randint(low, high)) if plain else st.integers(low, high))
 
-    bench = Bench(model, pages=(None, 40, 9)[integers(0, 2)])
+    machine = (TorchMachine, Chooser)[integers(0, 1)]
+    bench = Bench(model, pages=(None, 40, 9)[integers(0, 2)], machine=machine)
     starts = ["a = ", "a = b\n", "def f(x):\n    return x\n\n" * 3, "value = 1\n" * 20]
     asked: list[tuple[Asked, str, int, SamplingParams]] = []
     for _ in range(integers(1, 12)):
@@ -71,15 +74,15 @@ def history(model: LoadedModel, draw: Callable[[Any], Any], plain: bool = False)
                 stepped = bench.step()
                 lanes = {LANES.index(request.lane) for request in stepped}
                 open_to_all = bench.scheduler._steps % OPEN_EVERY == 0
-                assert len(lanes) <= 1 or open_to_all
+                assert len(lanes) <= 1 or open_to_all or machine.ahead
     bench.run()
     check_everything(bench.scheduler._tree, [])
     assert bench.scheduler.idle
     for one, text, n, sampling in asked:
         assert one.end, one.error
-        key = (text, n, sampling)
+        key = (text, n, sampling, machine.chooses)
         if key not in ANSWERS:
-            ANSWERS[key] = alone(model, text, n, sampling=sampling)
+            ANSWERS[key] = alone(model, text, n, machine, sampling=sampling)
         ids = one.ids
         assert ids == ANSWERS[key][: len(ids)]
         assert len(ids) == n or one.end.stop in ("context", "memory")
@@ -88,4 +91,4 @@ def history(model: LoadedModel, draw: Callable[[Any], Any], plain: bool = False)
         assert 0 <= u.accepted <= u.drafted
 
 
-ANSWERS: dict[tuple[str, int, SamplingParams], list[int]] = {}
+ANSWERS: dict[tuple[str, int, SamplingParams, bool], list[int]] = {}
