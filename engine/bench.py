@@ -1,10 +1,12 @@
-"""Our engine against transformers, and against itself, on this CPU: one line of JSON.
+"""Our engine against transformers, and against itself: one line of JSON.
 
-Exit status 1 if a bar is missed. `--short` measures the same with less repetition, in a minute.
+On this CPU, or with `--gpu` on an NVIDIA GPU, against what its memory can do. Exit status 1 if a
+bar is missed. `--short` measures the same with less repetition, on a CPU in a minute.
 """
 
 import argparse
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
@@ -13,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from bench_measures import clients, decode, steps, typing
 from bench_peers import SHORT, Lab, Result, Scale
 from cl_engine.loop import THREADS
 
-MEASURES: dict[str, Callable[[Lab], Result]] = {
+MEASURES: dict[str, Callable[[Any], Result]] = {
     "typing": typing,
     "decode": decode,
     "speculation": speculation,
@@ -35,11 +37,15 @@ MEASURES: dict[str, Callable[[Lab], Result]] = {
 
 @dataclass(frozen=True)
 class Bar:
-    """What a figure must reach; `name` is the way to it in the results, joined by dots."""
+    """What a figure must reach; `name` is the way to it in the results, joined by dots.
+
+    `only`: the device that it is meant for, where it is no ratio; on others it is not judged.
+    """
 
     name: str
     least: float = float("-inf")
     most: float = float("inf")
+    only: str | None = None
 
     def judge(self, results: Result) -> Result:
         measured: Any = results
@@ -68,28 +74,32 @@ BARS = (
 )
 
 
-def judge(results: Result) -> Result:
+def judge(results: Result, bars: Iterable[Bar] = BARS, device: str = "cpu") -> Result:
     """Every bar of what was measured, by name."""
-    return {bar.name: bar.judge(results) for bar in BARS if bar.name.split(".")[0] in results}
+    return {
+        bar.name: bar.judge(results)
+        for bar in bars
+        if bar.name.split(".")[0] in results and bar.only in (None, device)
+    }
 
 
-def measure(names: list[str], scale: Scale) -> Result:
+def measure(
+    measures: dict[str, Callable[[], Result]], judged: Callable[[Result], Result]
+) -> Result:
     """The results by name; what they are, and how long they took, goes to stderr at once."""
     results: Result = {}
-    with tempfile.TemporaryDirectory() as folder:
-        lab = Lab(scale, Path(folder))
-        for name in names:
-            began = time.monotonic()
-            results[name] = MEASURES[name](lab)
-            took = time.monotonic() - began
-            print(f"{name}, {took:.0f} s: {json.dumps(results[name])}", file=sys.stderr, flush=True)
-            for bar, verdict in judge({name: results[name]}).items():
-                said = "pass" if verdict["pass"] else "MISS"
-                print(f"  {said} {bar}: {verdict['measured']}", file=sys.stderr)
+    for name, run in measures.items():
+        began = time.monotonic()
+        results[name] = run()
+        took = time.monotonic() - began
+        print(f"{name}, {took:.0f} s: {json.dumps(results[name])}", file=sys.stderr, flush=True)
+        for bar, verdict in judged({name: results[name]}).items():
+            said = "pass" if verdict["pass"] else "MISS"
+            print(f"  {said} {bar}: {verdict['measured']}", file=sys.stderr, flush=True)
     return results
 
 
-def circumstances() -> Result:
+def circumstances(commit: str | None) -> Result:
     """Where and with what it was measured."""
     return {
         "torch": torch.__version__,
@@ -97,7 +107,7 @@ def circumstances() -> Result:
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
         "engine_threads": THREADS,
-        "commit": _commit(),
+        "commit": commit or _commit(),
         "date": datetime.date.today().isoformat(),
     }
 
@@ -124,23 +134,41 @@ def _commit() -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="less repetition")
-    parser.add_argument("--only", action="append", choices=MEASURES, help="may be given repeatedly")
+    parser.add_argument("--gpu", action="store_true", help="on an NVIDIA GPU")
+    parser.add_argument("--only", action="append", help="a measurement; may be given repeatedly")
+    parser.add_argument("--commit", help="where there is no repository to ask")
     parser.add_argument("--out", type=Path, help="append the line to this file, too")
     args = parser.parse_args(arguments)
     load = [round(average, 2) for average in os.getloadavg()]
     began = time.monotonic()
-    results = measure(args.only or list(MEASURES), SHORT if args.short else Scale())
-    bars = judge(results)
-    passed = all(verdict["pass"] for verdict in bars.values())
+    with tempfile.TemporaryDirectory() as folder:
+        if args.gpu:
+            if not torch.cuda.is_available():
+                parser.error("--gpu: torch sees no GPU")
+            import bench_gpu  # its kernels need Triton
+
+            device, known, bars = torch.cuda.get_device_name(), bench_gpu.MEASURES, bench_gpu.BARS
+            lab = bench_gpu.Gpu(Path(folder))
+        else:
+            device, known, bars = "cpu", MEASURES, BARS
+            lab = Lab(SHORT if args.short else Scale(), Path(folder))
+        if unknown := set(args.only or ()) - set(known):
+            parser.error(f"--only: {', '.join(unknown)} is none of {', '.join(known)}")
+        judged = functools.partial(judge, bars=bars, device=device)
+        chosen = {n: functools.partial(known[n], lab) for n in args.only or known}
+        results = measure(chosen, judged)
+    verdicts = judged(results)
+    passed = all(verdict["pass"] for verdict in verdicts.values())
     line = json.dumps(
         {
-            "bench": "cpu",
+            "bench": "gpu" if args.gpu else "cpu",
+            "device": device,
             "short": args.short,
             "pass": passed,
-            "bars": bars,
+            "bars": verdicts,
             **results,
             "seconds": round(time.monotonic() - began),
-            **circumstances(),
+            **circumstances(args.commit),
             "load_average": load,
             "command": " ".join(["python", "engine/bench.py", *arguments]),
         }

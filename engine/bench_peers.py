@@ -147,7 +147,7 @@ class Peer:
 
     @torch.inference_mode()
     def ask(self, ids: list[int], max_tokens: int) -> Reply:
-        clock, prompt = _Clock(), torch.tensor([ids])
+        clock, prompt = _Clock(), torch.tensor([ids], device=self.model.device)
         with threads(self.threads):
             began = time.perf_counter()
             out = self.model.generate(

@@ -73,6 +73,11 @@ def parser() -> argparse.ArgumentParser:
         help="auto (default): ours on a GPU; torch: none, slower, on any GPU that PyTorch knows",
     )
     p.add_argument(
+        "--no-drafts",
+        action="store_true",
+        help="guess no tokens ahead: the same answers, slower; for measurements",
+    )
+    p.add_argument(
         "--no-download", action="store_true", help="refuse a model that is not on this disk"
     )
     p.add_argument(
@@ -172,6 +177,7 @@ def run_serve(args: argparse.Namespace) -> int:
             context=args.context,
             kv_memory=args.kv_memory,
             kernels=args.kernels,
+            speculate=not args.no_drafts,
             template=template,
         )
         serve(serving, listener)

@@ -122,10 +122,7 @@ class KernelMachine:
         positions: list[int],
         choices: Sequence[Choice | None],
     ) -> Callable[[], Rows]:
-        rows, most = sum(len(s.ids) for s in spans), max(len(s.ids) for s in spans)
-        bucket = next(
-            b for b in BUCKETS if rows <= b.rows and len(spans) <= b.sequences and most <= b.most
-        )
+        rows, bucket = sum(len(s.ids) for s in spans), _bucket(spans)
         self._staging.send_step(spans)
         # Every row has a place among the choices; those that nobody asks for get the likeliest.
         where = dict(zip(wanted, zip(positions, choices, strict=True), strict=True))
@@ -209,22 +206,37 @@ class KernelMachine:
                     f" the logits with {len(span.ids)} rows; --kernels torch runs without them"
                 )
 
+    def time(self, spans: list[Span], repeats: int) -> list[float]:
+        """Milliseconds of the graph that computes these spans, over and over. On a GPU only."""
+        self._staging.send_step(spans)
+        replay = self._replay[_bucket(spans)]
+        for _ in range(3):
+            replay()
+        events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+        events[0].record()
+        for event in events[1:]:
+            replay()
+            event.record()
+        events[-1].synchronize()
+        return [a.elapsed_time(b) for a, b in zip(events, events[1:], strict=False)]
+
     def _measure(self) -> list[float]:
         """The cost of drafts of 0 … GROUP - 1 tokens, as a share of a step of one row."""
         length = min(1024, self._llama.config.context, self._pool.pages * self._pool.size)
         pages = list(range(-(-length // self._pool.size)))
-        sizes, times = (1, 8, GROUP), list[float]()
-        for rows in sizes:
-            self._staging.send_step([Span([0] * rows, length - rows, pages, rows)])
-            bucket = next(b for b in BUCKETS if b.rows == rows)
-            events = [torch.cuda.Event(enable_timing=True) for _ in range(8)]
-            for event in events:
-                self._replay[bucket]()
-                event.record()
-            torch.cuda.synchronize()
-            steps = zip(events, events[1:], strict=False)
-            times.append(statistics.median(a.elapsed_time(b) for a, b in steps))
+        sizes = (1, 8, GROUP)
+        times = [
+            statistics.median(self.time([Span([0] * n, length - n, pages, n)], 7)) for n in sizes
+        ]
         return [times[bisect_left(sizes, 1 + k)] / times[0] - 1 for k in range(GROUP)]
+
+
+def _bucket(spans: list[Span]) -> Bucket:
+    """The first that is large enough."""
+    rows, most = sum(len(s.ids) for s in spans), max(len(s.ids) for s in spans)
+    return next(
+        b for b in BUCKETS if rows <= b.rows and len(spans) <= b.sequences and most <= b.most
+    )
 
 
 def _name(device: torch.device) -> str:

@@ -55,6 +55,7 @@ class Serving:
     context: int | None = None
     kv_memory: int | None = None  # bytes
     kernels: Kernels = "auto"
+    speculate: bool = True
     template: ChatTemplateConfig | None = None
 
 
@@ -74,6 +75,7 @@ def serve(what: Serving, listener: socket.socket) -> None:
         context=what.context,
         kv_memory=what.kv_memory,
         kernels=what.kernels,
+        speculate=what.speculate,
         progress=progress,
         making=making_bar(),
     )
