@@ -1,7 +1,7 @@
-"""Every op of the decode path on a GPU: its check first, then its time against the read ceiling.
+"""Every op on a GPU: its check first, then its time against what memory or matrix units can do.
 
-python kernels/bench.py [--tune] [--quick] [--only ops|chain]; one JSON line per result goes to
-standard output and, with --out, to the end of a file.
+python kernels/bench.py [--tune] [--quick]; one JSON line per result goes to standard output and,
+with --out, to the end of a file. Whole steps: `engine/bench.py --gpu`.
 """
 
 import argparse
@@ -17,66 +17,29 @@ import triton
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # for tests.ops
 
-from chain import Step, new_model
 from cl_kernels import tiles
-from timing import median, products, read_ceiling, time_attention
+from timing import many_rows, matrix_ceiling, products, read_ceiling, time_attention, time_prefill
 from tune import tune
 
 from tests.ops import checks
 from tests.ops.cases import LLAMA_7B, LLAMA_13B, LLAMA_34B, Maker, Shape
 
 
-def check_everything(make: Maker, s: Shape, quick: bool) -> None:
-    for rows in (1, 8) if quick else (1, 2, 7, 8, 16):
-        checks.check_all(make, s, rows)
-    for lengths, counts in checks.attention_cases():
-        for size in (16,) if quick else (16, 64):
-            checks.check_attention(make, s, lengths, counts, size)
-
-
-STEPS = {  # name: lengths after the step, new rows
-    "1 row, 2,048 cached": ([2049], [1]),
-    "8 rows of one, 2,048 cached": ([2056], [8]),
-    "16 rows of one, 2,048 cached": ([2064], [16]),
-    "8 sequences, 256 cached": ([257] * 8, [1] * 8),
-    "8 sequences, 2,048 cached": ([2049] * 8, [1] * 8),
-    "1 row, 16,384 cached": ([16385], [1]),
-}
-
-
-def chains(make: Maker, s: Shape, ceiling: float, log: Callable[..., None], quick: bool) -> None:
-    """Whole steps in one graph; the numbers of a small model are compared with float32 before."""
-    small = new_model(make, s, 2)
-    for name, (lengths, counts) in STEPS.items():
-        step = Step(make, s, small, lengths, counts)
-        step.gather()
-        step.run()
-        want = step.run_torch(torch.float32)
-        peer = checks.distance(step.run_torch(torch.bfloat16), want)
-        error = checks.distance(step.logits, want)
-        assert error <= 1.5 * peer, f"{name}: {error:.2e}, torch in bfloat16 {peer:.2e}"
-        log(what="check", step=name, error=error, torch_bf16_error=peer)
-    del small
-    model = new_model(make, s, 32)
-    for name, (lengths, counts) in STEPS.items():
-        step = Step(make, s, model, lengths, counts)
-        ours = median(step.run)
-        floor = step.read_bytes / ceiling * 1e3
-        peer = None
-        if len(lengths) == 1 and not quick:
-            step.gather()
-            peer = round(median(step.run_peer), 4)
-        log(
-            what="step",
-            model="7B",
-            step=name,
-            ms=round(ours, 4),
-            floor_ms=round(floor, 4),
-            of_floor=round(floor / ours, 4),
-            torch_ms=peer,
-            bytes=step.read_bytes,
-        )
-        del step
+def check_everything(seed: int, s: Shape, quick: bool) -> None:
+    """In both types of weights, at true sizes; float32, for tests on small models, only briefly."""
+    for dtype in (torch.bfloat16, torch.float16):
+        make = Maker("cuda", dtype, seed)
+        for rows in (1, 8) if quick else (1, 2, 7, 8, 16):
+            checks.check_all(make, s, rows)
+        for lengths, counts in checks.attention_cases():
+            for size in (16,) if quick else (16, 64):
+                checks.check_attention(make, s, lengths, counts, size)
+        for rows in (17, 512):
+            checks.check_many(make, s, rows)
+        for lengths, counts in checks.prefill_cases():
+            for in_order in (False, True):
+                checks.check_prefill(make, s, lengths, counts, in_order)
+    checks.check_sample(make, s.vocab)
 
 
 def logger(args: argparse.Namespace) -> Callable[..., None]:
@@ -105,53 +68,56 @@ def logger(args: argparse.Namespace) -> Callable[..., None]:
     return log
 
 
-def ops(make: Maker, ceiling: float, log: Callable[..., None]) -> None:
-    """Every op by itself, against the read ceiling."""
+MODELS = {"7B": LLAMA_7B, "13B": LLAMA_13B, "34B": LLAMA_34B}
+
+
+def ops(make: Maker, log: Callable[..., None], quick: bool) -> None:
+    """Every op by itself, against the ceilings, which are measured first."""
+    read, matrix = read_ceiling(), matrix_ceiling()
+    log(what="ceiling", read_gb_s=round(read / 1e9, 1), bf16_tflops=round(matrix / 1e12, 1))
 
     def of(size: int, took: float) -> dict[str, float]:
-        ratio = round(size / (took / 1e3) / ceiling, 4)
+        ratio = round(size / (took / 1e3) / read, 4)
         return {"us": round(took * 1e3, 2), "bytes": size, "of_ceiling": ratio}
 
-    for rows in (1, 8, 16):
-        for name, n, k, time in products(make, LLAMA_7B, rows):
-            tile = vars(tiles.choose(name, rows, n, k, make.device))
-            log(what="op", op=name, rows=rows, shape=[n, k], tile=tile, **of(2 * n * k, time()))
-    for model, shape in (("7B", LLAMA_7B), ("34B", LLAMA_34B)):
+    for model, shape in list(MODELS.items())[: 1 if quick else None]:
+        for rows in (1, 8, 16):
+            for name, n, k, time in products(make, shape, rows):
+                tile = vars(tiles.choose(name, rows, n, k, make.device))
+                about = {"op": name, "model": model, "rows": rows, "shape": [n, k], "tile": tile}
+                log(what="op", **about, **of(2 * n * k, time()))
         for lengths, counts in (([2049], [1]), ([2056], [8]), ([2049] * 8, [1] * 8)):
             took, size = time_attention(make, shape, lengths, counts)
             about = {"op": "paged_attention", "model": model, "lengths": lengths, "rows": counts}
             log(what="op", **about, **of(size, took))
+        for lengths, counts in (([512], [512]), ([2048], [512]), ([8192], [512])):
+            took, flops = time_prefill(make, shape, lengths, counts)
+            about = {"op": "prefill_attention", "model": model, "lengths": lengths, "rows": counts}
+            share = round(flops / (took / 1e3) / matrix, 4)
+            log(what="op", **about, us=round(took * 1e3, 2), flops=flops, of_ceiling=share)
+        for name, size, time in many_rows(make, shape, 512):
+            log(what="op", op=name, model=model, rows=512, **of(size, time()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--tune",
-        nargs="?",
-        const="all",
-        choices=["all", "attention"],
-        help="search tiles, write the tuned file",
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer checks, no peer")
-    parser.add_argument("--only", choices=["ops", "chain"])
+    parser.add_argument("--tune", action="store_true", help="search tiles, write the tuned file")
+    parser.add_argument("--quick", action="store_true", help="7B only, fewer checks")
     parser.add_argument("--commit", help="where there is no repository to ask")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("kernels/bench.py needs an NVIDIA GPU; `pytest tests/ops` checks without one")
     log = logger(args)
-    make = Maker("cuda", torch.bfloat16, torch.seed() % 2**31)
+    seed = torch.seed() % 2**31
+    make = Maker("cuda", torch.bfloat16, seed)
     if args.tune:
-        tune(make, LLAMA_7B, log, args.tune == "attention")
-    ceiling = read_ceiling()
-    log(what="ceiling", read_gb_s=round(ceiling / 1e9, 1))
-    for shape in (LLAMA_7B,) if args.quick else (LLAMA_7B, LLAMA_13B, LLAMA_34B):
-        check_everything(make, shape, args.quick)
-        log(what="check", shape=vars(shape), passed=True)
-    if args.only != "chain":
-        ops(make, ceiling, log)
-    if args.only != "ops":
-        chains(make, LLAMA_7B, ceiling, log, args.quick)
+        for shape in list(MODELS.values())[: 1 if args.quick else None]:
+            tune(make, shape, log)
+    for model, shape in list(MODELS.items())[: 1 if args.quick else None]:
+        check_everything(seed, shape, args.quick)
+        log(what="check", model=model, seed=seed, passed=True)
+    ops(make, log, args.quick)
 
 
 if __name__ == "__main__":

@@ -10,18 +10,23 @@ from functools import partial
 import torch
 import triton
 import triton.language as tl
+from cl_kernels.add_norm import add_norm
 from cl_kernels.norm_gate_up_silu import norm_gate_up_silu
 from cl_kernels.norm_lm_head import norm_lm_head
 from cl_kernels.norm_qkv_rope_append import norm_qkv_rope_append
 from cl_kernels.paged_attention import paged_attention
+from cl_kernels.prefill_attention import blocks_of, prefill_attention
 from cl_kernels.project_residual import project_residual
+from cl_kernels.rope_append import rope_append
+from cl_kernels.sample import sample
+from cl_kernels.silu_mul import silu_mul
 
 from tests.ops.cases import EPS, Maker, Shape
 
 COLD = 400 << 20  # bytes that a rotation reads at least: several times the L2 (60 MB on an H200)
 
 
-def replays(run: Callable[[], None], times: int = 20) -> list[float]:
+def replays(run: Callable[[], object], times: int = 20) -> list[float]:
     """Milliseconds of one replay of the graph of `run`, `times` times."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -44,7 +49,7 @@ def replays(run: Callable[[], None], times: int = 20) -> list[float]:
     return found
 
 
-def median(run: Callable[[], None], times: int = 20) -> float:
+def median(run: Callable[[], object], times: int = 20) -> float:
     return statistics.median(replays(run, times))
 
 
@@ -67,6 +72,12 @@ def read_ceiling() -> float:
         kernel = partial(_read_kernel[(programs,)], data, out, BLOCK=block, num_warps=warps)  # pyright: ignore[reportArgumentType, reportCallIssue]
         best = max(best, data.nbytes / (median(kernel) / 1e3))
     return best
+
+
+def matrix_ceiling(n: int = 8192) -> float:
+    """bf16 operations a second of cuBLAS' product of two random squares."""
+    a, b = (torch.randn(n, n, device="cuda").bfloat16() for _ in range(2))
+    return 2 * n**3 / (median(lambda: torch.mm(a, b)) / 1e3)
 
 
 def rotation(count: int, one: Callable[[int], None]) -> Callable[[], None]:
@@ -137,3 +148,49 @@ def time_attention(
         paged_attention(q, keys, values, known, scratch, out)
 
     return median(rotation(count, one)) / count, size
+
+
+def time_prefill(make: Maker, s: Shape, lengths: list[int], counts: list[int]) -> tuple[float, int]:
+    """Milliseconds, and the operations of what the rows see."""
+    keys, values, known, _ = make.cache(s, lengths, counts, 16, 1, in_order=True)
+    q = make.normal(sum(counts), s.heads, s.head_dim)
+    blocks = torch.tensor(blocks_of(lengths, counts, q.dtype, q.device), device=q.device).int()
+    out = make.nan(*q.shape)
+
+    def run() -> None:
+        prefill_attention(q, keys, values, known, blocks, True, out)
+
+    seen = sum(n * (end - n) + n * (n + 1) // 2 for end, n in zip(lengths, counts, strict=True))
+    return median(run), 4 * s.head_dim * s.heads * seen
+
+
+def many_rows(make: Maker, s: Shape, rows: int) -> list[tuple[str, int, Callable[[], float]]]:
+    """What stands between the products of a prompt: name, bytes moved, milliseconds of one call.
+
+    All of a chunk's rows fit into the L2, where they come from in use, too.
+    """
+    x, h = make.normal(rows, s.dim, dtype=torch.float32), make.normal(rows, s.dim)
+    gamma = make.gamma(s.dim)
+    gate_up, wide = make.normal(rows, 2 * s.ffn), make.normal(rows, s.ffn)
+    qkv = make.normal(rows, s.heads + 2 * s.kv_heads, s.head_dim)
+    keys, values = (make.normal(s.kv_heads, rows + 8, s.head_dim) for _ in range(2))
+    places, rope = make.places(rows, rows + 8), make.rope(300, s.head_dim)
+    logits = make.normal(16, s.vocab, dtype=torch.float32)
+    choices, ids = make.choices(16, s.vocab), torch.zeros(16, device=make.device).long()
+    greedy = make.choices(16, s.vocab)
+    greedy.temperature.zero_()
+
+    def timed(call: Callable[[], None], times: int = 8) -> Callable[[], float]:
+        return lambda: median(rotation(times, lambda _: call())) / times
+
+    return [
+        ("add_norm", 2 * x.nbytes + 2 * h.nbytes, timed(lambda: add_norm(h, gamma, EPS, x, h))),
+        ("silu_mul", 3 * wide.nbytes, timed(lambda: silu_mul(gate_up, wide))),
+        (
+            "rope_append",
+            2 * qkv.nbytes,
+            timed(lambda: rope_append(qkv, *rope, places, s.heads, keys, values)),
+        ),
+        ("sample, greedy", logits.nbytes, timed(lambda: sample(logits, greedy, ids))),
+        ("sample, drawn", logits.nbytes, timed(lambda: sample(logits, choices, ids))),
+    ]

@@ -263,9 +263,14 @@ def _paged_attention_kernel(
         wait(PDL)
 
 
-def _tile(queries: int, heads: int, head_dim: int, device: torch.device) -> tiles.Tile:
-    """bn: programs per multiprocessor; bk: positions at a time."""
-    return tiles.choose("paged_attention", queries, heads, head_dim, device)
+def _tile(queries: int, sequences: int, heads: int, device: torch.device) -> tiles.Tile:
+    """bn: programs per multiprocessor; bk: positions at a time.
+
+    One sequence leaves room for the programs of the next kernel, which then load their weights
+    while it runs; several need all of the multiprocessor themselves.
+    """
+    op = "paged_attention" if sequences == 1 else "paged_attention_batch"
+    return tiles.choose(op, queries, heads, 0, device)
 
 
 def _multiprocessors(device: torch.device) -> int:
@@ -284,7 +289,8 @@ def new_scratch(
 ) -> Scratch:
     """For launches with this many sequences, whose rows are at most `most`."""
     queries = _queries(most, heads // kv_heads)
-    wanted = _tile(queries, heads, head_dim, device).bn * _multiprocessors(device) // kv_heads
+    tile = _tile(queries, sequences, heads, device)
+    wanted = tile.bn * _multiprocessors(device) // kv_heads
     splits = max(2, 4 * sequences, wanted)  # programs per KV head, which all sequences share
     return Scratch(
         torch.empty(kv_heads, splits, queries, head_dim, device=device),
@@ -318,7 +324,7 @@ def paged_attention(
     assert scratch.sums.shape == (kv_heads, splits, queries, head_dim) and splits >= n
     assert scratch.counters.shape == (kv_heads, n)
     pdl = tiles.pdl(q)
-    tile = _tile(queries, heads, head_dim, q.device)
+    tile = _tile(queries, n, heads, q.device)
     _paged_attention_kernel[(splits, kv_heads)](
         q,
         keys,

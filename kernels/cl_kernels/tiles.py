@@ -98,13 +98,13 @@ def choose(op: str, rows: int, n: int, k: int, device: torch.device) -> Tile:
     """The tile for `op` on [rows, k] times a weight [n, k]; of attention n are the heads."""
     if op in _forced:
         return _forced[op]
-    size = rows if op == "paged_attention" else bucket(rows)
+    size = rows if op.startswith("paged_attention") else bucket(rows)
     return _chosen(op, size, n, k, device.index or 0 if device.type == "cuda" else -1)
 
 
 @cache
 def _chosen(op: str, rows: int, n: int, k: int, index: int) -> Tile:
-    if index < 0 and not op.endswith("attention"):  # few programs to interpret
+    if index < 0 and "attention" not in op:  # few programs to interpret
         bk = max(16, min(256, 1 << (k - 1).bit_length()))
         return Tile(512 if op == "norm_lm_head" else 16, bk, 4, 1)
     known = _tuned(device_name(index)) if index >= 0 else {}
@@ -130,7 +130,7 @@ def fallback(op: str, rows: int, k: int, shared_memory: int) -> Tile:
     """Near what the 7B shapes liked on an H100."""
     if op == "prefill_attention":
         return Tile(128, 128, 8, 3) if shared_memory > 162 << 10 else Tile(128, 64, 8, 2)
-    if op == "paged_attention":
+    if op.startswith("paged_attention"):
         known = {1: Tile(4, 32, 4, 1), 16: Tile(2, 64, 4, 2)}
         return known.get(rows, Tile(1, 32, 8, 2))
     power = 1 << (k - 1).bit_length()

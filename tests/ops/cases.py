@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from cl_kernels.norm_qkv_rope_append import Places
 from cl_kernels.paged_attention import Scratch, Sequences, new_scratch
+from cl_kernels.sample import Choices
 from cl_kernels.stream import Stream, new_stream
 
 EPS = 1e-5
@@ -81,6 +82,27 @@ class Maker:
         angles = angles.repeat(1, 2).to(self.device)
         return angles.cos().float(), angles.sin().float()
 
+    def choices(self, rows: int, vocab: int) -> Choices:
+        """Of all kinds."""
+
+        def repeated(values: list[float]) -> torch.Tensor:
+            times = -(-rows // len(values))
+            return torch.tensor(values * times, device=self.device)[:rows]
+
+        words = self.ints(-(2**31), 2**31, rows, -(-vocab // 32), dtype=torch.int32)
+        words[:, 0] |= 1  # or a small vocabulary might allow nothing
+        masked = torch.arange(rows, device=self.device) >= rows // 2
+        return Choices(
+            temperature=repeated([0, 0.7, 1.3, 1, 1, 1, 0.5, 1]).float(),
+            top_k=repeated([0, 50, 0, 0, 7, 10**6, 0, 1]).int(),
+            top_p=repeated([1, 1, 0.8, 0.3, 0.9, 0, 0.95, 1]).float(),
+            min_p=repeated([0, 0, 0, 0.1, 0.05, 0, 0, 0]).float(),
+            seeds=self.ints(-(2**62), 2**62, rows),
+            positions=self.ints(0, 16384, rows, dtype=torch.int32),
+            masked=masked.int(),
+            allowed=words,
+        )
+
     def places(self, rows: int, slots: int) -> Places:
         order = torch.randperm(slots, generator=self.generator, device=self.device)[:rows]
         if rows > 2:
@@ -88,12 +110,23 @@ class Maker:
         return Places(self.ints(0, 300, rows, dtype=torch.int32), order)
 
     def cache(
-        self, shape: Shape, lengths: list[int], counts: list[int], size: int, most: int
+        self,
+        shape: Shape,
+        lengths: list[int],
+        counts: list[int],
+        size: int,
+        most: int,
+        in_order: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor, Sequences, Scratch]:
-        """Keys, values, in pages at random places; what belongs to no sequence is NaN."""
+        """Keys, values, in pages at random places, unless they are to be in order.
+
+        What belongs to no sequence is NaN.
+        """
         need = [-(-n // size) for n in lengths]
         pages = sum(need) + 2
         order = torch.randperm(pages, generator=self.generator, device=self.device)
+        if in_order:
+            order = torch.arange(1, pages, device=self.device)
         table = torch.full((len(lengths), max(need) + 1), 2**30, device=self.device).int()
         pools = [self.nan(shape.kv_heads, pages * size, shape.head_dim) for _ in range(2)]
         taken = 0

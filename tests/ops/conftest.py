@@ -1,9 +1,12 @@
 """Without Triton nothing here is collected; with it, its interpreter is made to suit NumPy 2.4."""
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-collect_ignore = [] if find_spec("triton") else ["cases.py", "checks.py", "test_decode.py"]
+HERE = Path(__file__)
+OTHERS = [path.name for path in HERE.parent.glob("*.py") if path != HERE]
+collect_ignore = [] if find_spec("triton") else OTHERS
 
 if not collect_ignore:
     from triton.runtime import interpreter

@@ -56,7 +56,7 @@ def test_answers_and_the_peer(gpu: bench_gpu.Gpu) -> None:
     errors = peer["logits_from_float32"]
     theirs = errors.pop("transformers")  # in bfloat16; ours are in float32 here
     assert len(errors) == 4 and 1e-3 < theirs < 0.1, peer
-    assert all(0 < error < 1e-4 for error in errors.values()), peer
+    assert all(error < 1e-4 for error in errors.values()), peer
     assert peer["transformers_prefill_128_ms"] > 0
 
 

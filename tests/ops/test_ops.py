@@ -1,4 +1,4 @@
-"""Every op of the decode path against its reference, interpreted."""
+"""Every op against its reference, interpreted."""
 
 import pytest
 import torch
@@ -53,6 +53,50 @@ def test_attention(shape: Shape, lengths: list[int], counts: list[int]) -> None:
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_attention_over_larger_pages(seed: int) -> None:
     checks.check_attention(maker(seed), TINY, [190, 65], [1, 2], size=64)
+
+
+@pytest.mark.parametrize("rows", [1, 17])
+@pytest.mark.parametrize("shape", [TINY, MHA], ids=["gqa", "mha"])
+def test_many_rows(shape: Shape, rows: int) -> None:
+    checks.check_many(maker(rows), shape, rows)
+    checks.check_many(maker(rows, torch.float16), shape, rows)
+
+
+@pytest.mark.parametrize("in_order", [False, True])
+@pytest.mark.parametrize(
+    ("lengths", "counts"),
+    [([1], [1]), ([70], [70]), ([150], [65]), ([17, 90, 33], [17, 1, 2])],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [TINY, MHA], ids=["gqa", "mha"])
+def test_prefill(shape: Shape, lengths: list[int], counts: list[int], in_order: bool) -> None:
+    checks.check_prefill(maker(7), shape, lengths, counts, in_order)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("vocab", [33, 75, 1000])
+def test_sampling(vocab: int, seed: int) -> None:
+    checks.check_sample(maker(seed), vocab)
+
+
+def test_draws_come_as_often_as_they_should() -> None:
+    """Over many seeds, against the probabilities of what is left."""
+    make, rows, vocab = maker(3), 16, 5
+    logits = torch.tensor([[1.0, 0.5, 2.0, -1.0, 0.0]]).repeat(rows, 1)
+    choices = make.choices(rows, vocab)
+    for t, value in ((choices.temperature, 0.9), (choices.top_k, 0), (choices.top_p, 1.0)):
+        t.fill_(value)
+    choices.min_p.zero_()
+    choices.masked.zero_()
+    want = (logits[0] / 0.9).softmax(0)
+    counts, draws = torch.zeros(vocab), 60
+    for seed in range(draws):
+        choices.seeds.copy_(torch.arange(rows) + 1000 * seed)
+        ids = torch.full((rows,), -1)
+        checks.sample(logits, choices, ids)
+        counts += torch.bincount(ids, minlength=vocab)
+    expected = want * rows * draws
+    assert ((counts - expected).square() / expected).sum() < 18.5  # χ², 4 degrees, p = 0.001
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
