@@ -15,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from bench_bars import Bar, judge
 from bench_drafts import speculation
 from bench_measures import clients, decode, steps, typing
 from bench_peers import SHORT, Lab, Result, Scale
@@ -33,30 +33,6 @@ MEASURES: dict[str, Callable[[Any], Result]] = {
     "clients": clients,
     "steps": steps,
 }
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What a figure must reach; `name` is the way to it in the results, joined by dots.
-
-    `only`: the device that it is meant for, where it is no ratio; on others it is not judged.
-    """
-
-    name: str
-    least: float = float("-inf")
-    most: float = float("inf")
-    only: str | None = None
-
-    def judge(self, results: Result) -> Result:
-        measured: Any = results
-        for key in self.name.split("."):
-            measured = measured[key]
-        limits = {"least": self.least, "most": self.most}
-        return {
-            "measured": measured,
-            **{name: limit for name, limit in limits.items() if abs(limit) != float("inf")},
-            "pass": self.least <= measured <= self.most,
-        }
 
 
 BARS = (
@@ -72,15 +48,6 @@ BARS = (
     Bar("clients.float32.equal_work.slowest_to_fastest", most=2),
     Bar("clients.float32.without_drafts.slowest_to_fastest", most=2),
 )
-
-
-def judge(results: Result, bars: Iterable[Bar] = BARS, device: str = "cpu") -> Result:
-    """Every bar of what was measured, by name."""
-    return {
-        bar.name: bar.judge(results)
-        for bar in bars
-        if bar.name.split(".")[0] in results and bar.only in (None, device)
-    }
 
 
 def measure(

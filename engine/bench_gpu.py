@@ -23,7 +23,7 @@ from typing import Any
 
 import httpx2
 import torch
-from bench import Bar
+from bench_bars import Bar
 from bench_peers import Peer, Result
 from bench_texts import TYPING, held_out
 from cl_engine.catalogue import HEAD_DIM, PUBLISHED, Published
@@ -38,8 +38,8 @@ from cl_engine.request import Event, Limits, Request, TextEvent
 from cl_engine.sampling import SamplingParams
 from safetensors.torch import save_file
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parents[1] / "kernels"))  # behind: it, too, has a bench.py
+sys.path.append(str(Path(__file__).parents[1]))
 
 from timing import read_ceiling
 

@@ -3,6 +3,7 @@
 On a CPU, where Triton interprets the kernels for tests, a graph is what it would record.
 """
 
+import gc
 import statistics
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
@@ -91,8 +92,14 @@ class KernelMachine:
         few.launch()  # what it compiles, and loads, cannot be recorded
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            few.launch()
+        # What the collector frees may ask CUDA what a recording must not be asked.
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                few.launch()
+        finally:
+            gc.enable()
         self._replay[bucket] = graph.replay
 
     def draft_cost(self, tokens: int) -> float:

@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip("triton", reason="kernels need triton, which comes with PyTorch for CUDA")
 
-import bench
 import bench_gpu
+from bench_bars import judge
 from cl_engine.graphs import BUCKETS, KernelMachine
 
 
@@ -70,7 +70,7 @@ def test_the_daemon_is_driven_as_an_editor_does(gpu: bench_gpu.Gpu) -> None:
 def test_every_bar_is_of_something_measured() -> None:
     assert {bar.name.split(".")[0] for bar in bench_gpu.BARS} <= set(bench_gpu.MEASURES)
     results = {"typing": {"first_ms": 8.0, "whole_ms": 100.0}}
-    judged = bench.judge(results, bench_gpu.BARS, bench_gpu.H200)
+    judged = judge(results, bench_gpu.BARS, bench_gpu.H200)
     assert [verdict["pass"] for verdict in judged.values()] == [False, True]
-    assert bench.judge(results, bench_gpu.BARS, "another") == {}
+    assert judge(results, bench_gpu.BARS, "another") == {}
     assert len(BUCKETS) == 7

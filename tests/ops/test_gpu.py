@@ -57,10 +57,10 @@ def test_answers_do_not_depend_on_what_else_happens(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(test_same_answer, "Core", partial(Core, machine=KERNELS))
-    seeds, greedy = range(12), dtype == "bfloat16"
+    seeds, greedy = range(4), dtype == "bfloat16"
     compared, gaps = test_same_answer.differences(loaded(dtype), seeds, greedy=greedy)
     print(f"{dtype}: {len(gaps)} of {compared} tokens differ, by {gaps}")
-    assert compared > 900 and len(gaps) < compared / 50
+    assert compared > 300 and len(gaps) < compared / 50
     assert max(gaps, default=0) < (test_same_answer.AS_GOOD if greedy else 1e-3)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bench
 import pytest
+from bench_bars import judge
 from bench_drafts import drafts, same_answers
 from bench_measures import company, decode, steps, typing
 from bench_peers import SHORT, Lab, Ours
@@ -31,13 +32,13 @@ def test_a_key_costs_a_token_and_a_fraction_of_what_transformers_takes(lab: Lab)
     assert result["prompt_tokens"] > 2200
     assert result["computed_most"] <= 3
     assert result["first_token_ratio"] > 12 and result["trace_ratio"] > 1.5, result
-    assert bench.judge({"typing": result})["typing.computed_median"]["pass"]
+    assert judge({"typing": result}, bench.BARS)["typing.computed_median"]["pass"]
 
 
 def test_plain_decode_is_faster_than_transformers(lab: Lab) -> None:
     result = decode(lab, tokens=16)
     assert result["ratio"] > 1.2, result
-    assert bench.judge({"decode": result})
+    assert judge({"decode": result}, bench.BARS)
 
 
 def test_drafts_help_where_code_repeats_itself() -> None:
@@ -64,7 +65,7 @@ def test_eight_clients_get_their_own_answers_and_fair_turns(lab: Lab) -> None:
     assert result["compared"] == 16 and result["equal_share"] == 1, result
     assert result["without_drafts"]["slowest_to_fastest"] < 3, result
     assert result["equal_work"]["slowest_to_fastest"] < 3, result
-    assert bench.judge({"clients": {"float32": result}})
+    assert judge({"clients": {"float32": result}}, bench.BARS)
 
 
 def test_rows_share_a_step(lab: Lab) -> None:
