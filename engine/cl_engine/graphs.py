@@ -1,4 +1,5 @@
-"""The model in our kernels, a step at a time: CUDA graphs for few rows, launches for many.
+"""The model in our kernels, a step at a time, by CUDA graphs: they bring the inputs to the device,
+compute, and bring the chosen tokens back.
 
 On a CPU, where Triton interprets the kernels for tests, a graph is what it would record.
 """
@@ -7,20 +8,21 @@ import gc
 import statistics
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from cl_kernels.prefill_attention import blocks_of
+from cl_kernels.prefill_attention import blocks_of, most_blocks
 
 from .errors import EngineError
 from .machine import Rows
-from .models.fused import Few, Fused, Head
+from .models.fused import Few, Fused, Head, Inputs
 from .models.llama import KVPool, Llama, Span
 from .ngram import by_row
 from .sampling import Choice
-from .staging import GROUP, Staging
+from .staging import GROUP, Staging, pinned
 
-SEQUENCES = 16  # the scheduler's most, too
+SEQUENCES = 16  # of a step: the scheduler's most
 # How far the kernels' logits may be from plain torch's. With bfloat16 weights 0.01 is usual.
 WRONG = 0.1
 
@@ -45,6 +47,10 @@ BUCKETS = (
 )
 
 
+# Rows of the graphs for more, up to a chunk: the next one is taken, its rest computed in vain.
+MANY = (32, 64, 128, 256, 384)
+
+
 class KernelMachine:
     """`chunk` is the most prompt tokens of a step; `progress` is told of the graphs that are made.
 
@@ -60,47 +66,79 @@ class KernelMachine:
         chunk: int,
         progress: Callable[[int, int], None] = lambda done, of: None,
     ):
-        self._llama, self._pool = llama, pool
-        self._cuda = llama.device.type == "cuda"
-        # A step's last part may bring a draft along, when the chunk is full already.
-        rows = chunk + GROUP
-        pages = -(-llama.config.context // pool.size)
-        vocab = llama.config.vocab
-        self._staging = Staging(llama.device, vocab, rows, SEQUENCES, pages, pool.size)
-        self._fused = Fused(llama, pool, rows)
-        self._heads = {
-            n: Head(self._fused, self._fused.stream(n), self._staging.choices(n))
-            for n in (1, 8, GROUP)
+        self._llama, self._pool, device = llama, pool, llama.device
+        self._cuda = device.type == "cuda"
+        config, dtype = llama.config, llama.cache_dtype
+        pages = -(-config.context // pool.size)
+        most = chunk + GROUP  # a step's last part may bring a draft along
+        self._staging = staging = Staging(device, config.vocab, most, SEQUENCES, pages, pool.size)
+        self._fused = fused = Fused(llama, pool, most)
+        self._few = {
+            b: Few(fused, staging.inputs.of(*b), staging.choices_of(b.rows)) for b in BUCKETS
         }
-        self._few: dict[Bucket, Few] = {}
-        self._replay: dict[Bucket, Callable[[], None]] = {}
-        for done, bucket in enumerate(BUCKETS):
-            progress(done, len(BUCKETS))
-            self._make(bucket)
-        progress(len(BUCKETS), len(BUCKETS))
+        self._heads = {
+            n: Head(fused, fused.stream(n), staging.choices_of(n)) for n in (1, 8, GROUP)
+        }
+        self._many = {
+            rows: staging.inputs.of(
+                rows, SEQUENCES, rows, most_blocks(rows, SEQUENCES, dtype, device)
+            )
+            for rows in (*(n for n in MANY if n < chunk), chunk, most)
+        }
+        self._chosen = pinned(GROUP, torch.int64, device)
+        self._over = torch.cuda.Event() if self._cuda else None
+        self._replay = self._record(progress) if self._cuda else self._launches()
         self._check()
         self._costs = self._measure() if self._cuda else None
 
-    def _make(self, bucket: Bucket) -> None:
-        step = self._staging.inputs.of(*bucket)
-        few = self._few[bucket] = Few(self._fused, step, self._staging.choices(bucket.rows))
-        if not self._cuda:
-            self._replay[bucket] = few.launch
-            return
-        self._staging.send_step([])  # rows of no sequence
-        self._staging.send_choices([], [], [])
-        few.launch()  # what it compiles, and loads, cannot be recorded
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
+    def _launches(self) -> dict[object, Callable[[], None]]:
+        """What each graph records, by a bucket, a number of rows, or a head."""
+        staging, chosen = self._staging, self._chosen
+
+        def few(own: Few) -> None:
+            staging.step.copy()
+            staging.choices.copy()
+            own.launch()
+            chosen[: len(own.head.chosen)].copy_(own.head.chosen, non_blocking=True)
+
+        def many(step: Inputs) -> None:
+            staging.step.copy()
+            self._fused.many(step)
+
+        def head(own: Head) -> None:
+            staging.choices.copy()
+            own.launch_for(staging.picked[: len(own.chosen)])
+            chosen[: len(own.chosen)].copy_(own.chosen, non_blocking=True)
+
+        found: dict[object, Callable[[], None]] = {}
+        found |= {bucket: partial(few, own) for bucket, own in self._few.items()}
+        found |= {rows: partial(many, step) for rows, step in self._many.items()}
+        return found | {own: partial(head, own) for own in self._heads.values()}
+
+    def _record(self, progress: Callable[[int, int], None]) -> dict[object, Callable[[], None]]:
+        launches = self._launches()
+        graphs: dict[object, Callable[[], None]] = {}
         # What the collector frees may ask CUDA what a recording must not be asked.
         gc.collect()
         gc.disable()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                few.launch()
+            for name, launch in launches.items():
+                progress(len(graphs), len(launches))
+                graphs[name] = self._recorded(launch)
         finally:
             gc.enable()
-        self._replay[bucket] = graph.replay
+        progress(len(launches), len(launches))
+        return graphs
+
+    def _recorded(self, launch: Callable[[], None]) -> Callable[[], None]:
+        self._staging.write_step([], self._staging.rows, [])
+        self._staging.write_choices([], [], [])
+        launch()  # what it compiles, and loads, cannot be recorded
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            launch()
+        return graph.replay
 
     def draft_cost(self, tokens: int) -> float:
         """By the times of the graphs: a step of two rows takes as long as one of eight."""
@@ -108,8 +146,9 @@ class KernelMachine:
             return by_row(tokens)
         return self._costs[min(tokens, GROUP - 1)]
 
-    @torch.inference_mode()
     def launch(self, spans: list[Span], choices: Sequence[Choice | None]) -> Callable[[], Rows]:
+        if self._over is not None:
+            self._over.synchronize()  # or what the last step still reads would be written
         rows = sum(len(span.ids) for span in spans)
         wanted: list[int] = []  # the rows that are asked for
         positions: list[int] = []
@@ -118,73 +157,76 @@ class KernelMachine:
             first += len(span.ids)
             wanted += range(first - span.rows, first)
             positions += range(span.end - span.rows, span.end)
-        if rows <= GROUP and len(spans) <= SEQUENCES:
-            return self._launch_few(spans, wanted, positions, choices)
-        return self._launch_many(spans, wanted, positions, choices)
+        if rows <= GROUP:
+            return self._launch_few(spans, rows, wanted, positions, choices)
+        return self._launch_many(spans, rows, wanted, positions, choices)
 
     def _launch_few(
         self,
         spans: list[Span],
+        rows: int,
         wanted: list[int],
         positions: list[int],
         choices: Sequence[Choice | None],
     ) -> Callable[[], Rows]:
-        rows, bucket = sum(len(s.ids) for s in spans), _bucket(spans)
-        self._staging.send_step(spans)
-        # Every row has a place among the choices; those that nobody asks for get the likeliest.
-        where = dict(zip(wanted, zip(positions, choices, strict=True), strict=True))
-        each = [where.get(row, (0, None)) for row in range(rows)]
-        self._staging.send_choices(range(rows), [p for p, _ in each], [c for _, c in each])
+        bucket = _bucket(spans)
+        self._staging.write_step(spans, bucket.rows, [])
+        if len(wanted) < rows:  # those that nobody asks for get the likeliest token
+            where = dict(zip(wanted, zip(positions, choices, strict=True), strict=True))
+            each = [where.get(row, (0, None)) for row in range(rows)]
+            positions, own = [p for p, _ in each], [c for _, c in each]
+        else:
+            own = choices
+        if self._staging.write_choices(range(rows), positions, own):
+            self._staging.masks.copy()
         self._replay[bucket]()
         return self._results(self._few[bucket].head, wanted, choices)
 
     def _launch_many(
         self,
         spans: list[Span],
+        rows: int,
         wanted: list[int],
         positions: list[int],
         choices: Sequence[Choice | None],
     ) -> Callable[[], Rows]:
         counts, lengths = [len(s.ids) for s in spans], [s.end for s in spans]
-        rows, device = sum(counts), self._llama.device
-        blocks = blocks_of(lengths, counts, self._llama.cache_dtype, device)
-        one_run = all(len(self._pool.runs(s.pages, 0, s.end)) == 1 for s in spans)
-        self._staging.send_step(spans, blocks)
-        step = self._staging.inputs.of(rows, len(spans), max(counts))
-        x = self._fused.many(step, self._staging.blocks(len(blocks)), one_run)
-        waits: list[Callable[[], Rows]] = []
+        blocks = blocks_of(lengths, counts, self._llama.cache_dtype, self._llama.device)
+        size = next(n for n in self._many if n >= rows)
+        self._staging.write_step(spans, size, blocks)
+        self._replay[size]()
+        if not wanted:
+            return self._results(self._heads[1], [], [])
+        done: Rows = []
+        wait: Callable[[], Rows] = list
         for at in range(0, len(wanted), GROUP):
-            own = slice(at, at + GROUP)
-            group, theirs = wanted[own], choices[own]
-            size = next(n for n in self._heads if n >= len(group))
-            self._staging.send_choices(group, positions[own], theirs)
-            self._heads[size].launch_for(x, self._staging.picked[:size])
-            waits.append(self._results(self._heads[size], range(len(group)), theirs))
-        return lambda: [row for wait in waits for row in wait()]
+            done += wait()  # the choices that were copied from are written again
+            group = slice(at, at + GROUP)
+            head = next(h for n, h in self._heads.items() if n >= len(wanted[group]))
+            if self._staging.write_choices(wanted[group], positions[group], choices[group]):
+                self._staging.masks.copy()
+            self._replay[head]()
+            wait = self._results(head, range(len(wanted[group])), choices[group])
+        return lambda: done + wait()
 
     def _results(
         self, head: Head, rows: Sequence[int], choices: Sequence[Choice | None]
     ) -> Callable[[], Rows]:
-        """Bring them to the host: chosen tokens, and the logits of those without a choice."""
-        if not rows:
-            return list
+        """Wait for the chosen tokens, and bring the logits of those without a choice."""
         bare = [i for i, choice in enumerate(choices) if choice is None]
-        device = head.chosen.device
-        chosen = head.chosen.to("cpu", non_blocking=True, copy=True)
-        logits = None
+        logits: list[torch.Tensor] = []
         if bare:
-            picked = torch.tensor([rows[i] for i in bare], device=device)
-            logits = head.logits[picked].to("cpu", non_blocking=True)
-        event = torch.cuda.Event() if self._cuda else None
-        if event is not None:
-            event.record()
+            picked = torch.tensor([rows[i] for i in bare], device=head.logits.device)
+            logits = list(head.logits[picked].to("cpu", non_blocking=True))
+        if self._over is not None:
+            self._over.record()
 
         def wait() -> Rows:
-            if event is not None:
-                event.synchronize()
-            tokens = chosen.tolist()
+            if self._over is not None:
+                self._over.synchronize()
+            tokens = self._chosen.tolist()
             found: Rows = [tokens[row] for row in rows]
-            for i, own in zip(bare, [] if logits is None else logits, strict=True):
+            for i, own in zip(bare, logits, strict=True):
                 found[i] = own
             return found
 
@@ -215,8 +257,9 @@ class KernelMachine:
 
     def time(self, spans: list[Span], repeats: int) -> list[float]:
         """Milliseconds of the graph that computes these spans, over and over. On a GPU only."""
-        self._staging.send_step(spans)
-        replay = self._replay[_bucket(spans)]
+        bucket = _bucket(spans)
+        self._staging.write_step(spans, bucket.rows, [])
+        replay = self._replay[bucket]
         for _ in range(3):
             replay()
         events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]

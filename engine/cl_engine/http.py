@@ -130,7 +130,7 @@ def create_app(
     where = f" (it is in {token_file})" if token_file else ""
     app = FastAPI(version=__version__, max_body_size=MAX_BODY, openapi_url=None)
 
-    def authorized(request: Request) -> None:
+    async def authorized(request: Request) -> None:
         given = request.headers.get("authorization", "").encode()
         if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
             raise Unauthorized(f"this server wants its token: Authorization: Bearer …{where}")

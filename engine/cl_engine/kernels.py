@@ -78,8 +78,8 @@ def _refusal(llama: Llama) -> str | None:
 
 def unsuited(c: LlamaConfig) -> str | None:
     """Which size of a model no tile of the kernels fits; Code Llama's all fit."""
-    if c.head_dim & (c.head_dim - 1) or c.head_dim < 16:
-        return f"head_dim {c.head_dim} is not a power of 2 from 16 on"
+    if c.head_dim & (c.head_dim - 1) or c.head_dim < 32:
+        return f"head_dim {c.head_dim} is not a power of 2 from 32 on"
     for name, size in (("hidden_size", c.dim), ("intermediate_size", c.ffn)):
         if size % 32:
             return f"{name} {size} is not a multiple of 32, as the kernels need"

@@ -1,7 +1,7 @@
-"""What a step of the kernels is told: written on the host, brought to the device by one copy.
+"""What a step of the kernels is told: written on the host, brought to the device by a CUDA graph.
 
-The host's side has two of everything, in turns: one may still be on its way while the next step is
-written. The device's side stays where it is, so that CUDA graphs can be made of it.
+There is one of everything, at a fixed place, so that graphs can hold the copies: whoever writes
+must know that the last step is over.
 """
 
 import math
@@ -17,11 +17,11 @@ from .models.fused import Inputs
 from .models.llama import Span
 from .sampling import GREEDY, Choice
 
-GROUP = 16  # rows that are chosen for at once, and the most that a graph computes
+GROUP = 16  # rows that are chosen for at once, and the most of a step without cuBLAS
 
 
 class Packed:
-    """Arrays in one piece of memory, on the host and on the device."""
+    """Arrays in one piece of memory, on the host (`arrays`) and on the device (`tensors`)."""
 
     def __init__(self, device: torch.device, fields: dict[str, tuple[type, tuple[int, ...]]]):
         places: dict[str, slice] = {}
@@ -30,11 +30,6 @@ class Packed:
             size = math.prod(shape) * numpy.dtype(dtype).itemsize
             places[name] = slice(end, end + size)
             end += -(-size // 16) * 16
-        cuda = device.type == "cuda"
-        self._host = [torch.zeros(end, dtype=torch.uint8, pin_memory=cuda) for _ in range(2)]
-        self._sent = [torch.cuda.Event() if cuda else None for _ in self._host]
-        self._device = torch.zeros(end, dtype=torch.uint8, device=device)
-        self._turn = 0
 
         def views(memory: torch.Tensor) -> dict[str, torch.Tensor]:
             return {
@@ -42,20 +37,19 @@ class Packed:
                 for name, (dtype, shape) in fields.items()
             }
 
-        self._arrays = [{n: t.numpy() for n, t in views(m).items()} for m in self._host]
+        self._host = pinned(end, torch.uint8, device)
+        self._device = torch.zeros(end, dtype=torch.uint8, device=device)
+        self.arrays = {name: t.numpy() for name, t in views(self._host).items()}
         self.tensors = views(self._device)
 
-    def write(self) -> dict[str, numpy.ndarray]:
-        """The host's arrays, with what they held the time before last; to be followed by `send`."""
-        self._turn = 1 - self._turn
-        if (event := self._sent[self._turn]) is not None:
-            event.synchronize()
-        return self._arrays[self._turn]
+    def copy(self) -> None:
+        """Bring all of it to the device."""
+        self._device.copy_(self._host, non_blocking=True)
 
-    def send(self) -> None:
-        self._device.copy_(self._host[self._turn], non_blocking=True)
-        if (event := self._sent[self._turn]) is not None:
-            event.record()
+
+def pinned(size: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Memory of the host that `device` copies from and to by itself."""
+    return torch.zeros(size, dtype=dtype, pin_memory=device.type == "cuda")
 
 
 class Staging:
@@ -64,8 +58,8 @@ class Staging:
     def __init__(
         self, device: torch.device, vocab: int, rows: int, sequences: int, pages: int, size: int
     ):
-        self._size = size
-        self._step = Packed(
+        self.rows, self._size = rows, size
+        self.step = Packed(
             device,
             {
                 "ids": (numpy.int64, (rows,)),
@@ -73,11 +67,12 @@ class Staging:
                 "positions": (numpy.int32, (rows,)),
                 "lengths": (numpy.int32, (sequences,)),
                 "first": (numpy.int32, (sequences + 1,)),
+                "runs": (numpy.int32, (sequences,)),
+                "blocks": (numpy.int32, (rows + sequences, 2)),  # more than there can be
                 "pages": (numpy.int32, (sequences, pages)),
-                "blocks": (numpy.int32, (rows, 2)),  # more than there can be
             },
         )
-        self._choices = Packed(
+        self.choices = Packed(
             device,
             {
                 "seeds": (numpy.int64, (GROUP,)),
@@ -90,72 +85,73 @@ class Staging:
                 "min_p": (numpy.float32, (GROUP,)),
             },
         )
-        self._masks = Packed(device, {"allowed": (numpy.int32, (GROUP, -(-vocab // 32)))})
-        t = self._step.tensors
+        self.masks = Packed(device, {"allowed": (numpy.int32, (GROUP, -(-vocab // 32)))})
+        t = self.step.tensors
         self.inputs = Inputs(
             t["ids"],
             Places(t["positions"], t["slots"]),
             Sequences(t["pages"], t["lengths"], t["first"], size, GROUP),
+            t["runs"],
+            t["blocks"],
         )
 
-    def choices(self, rows: int) -> Choices:
+    def choices_of(self, rows: int) -> Choices:
         """On the device, of the first rows."""
-        t = {name: tensor[:rows] for name, tensor in self._choices.tensors.items()}
+        t = {name: tensor[:rows] for name, tensor in self.choices.tensors.items()}
         del t["picked"]
-        return Choices(**t, allowed=self._masks.tensors["allowed"][:rows])
+        return Choices(**t, allowed=self.masks.tensors["allowed"][:rows])
 
     @property
     def picked(self) -> torch.Tensor:
-        """[GROUP], int64, on the device: rows that `send_choices` was given."""
-        return self._choices.tensors["picked"]
+        """[GROUP], int64, on the device: the rows that `write_choices` was given."""
+        return self.choices.tensors["picked"]
 
-    def blocks(self, count: int) -> torch.Tensor:
-        return self._step.tensors["blocks"][:count]
-
-    def send_step(self, spans: list[Span], blocks: list[tuple[int, int]] | None = None) -> None:
-        """`blocks`: see `prefill_attention`. Behind the spans' rows up to GROUP are rows that are
-        of no sequence and leave nothing behind."""
-        a, row = self._step.write(), 0
-        a["slots"][:GROUP] = -1
-        a["ids"][:GROUP] = a["positions"][:GROUP] = 0
-        a["lengths"][:] = 0
+    def write_step(self, spans: list[Span], rows: int, blocks: list[tuple[int, int]]) -> None:
+        """`blocks`: see `prefill_attention`. The rows behind the spans', up to `rows`, belong to
+        no sequence and leave nothing behind; likewise all further blocks."""
+        a, row = self.step.arrays, 0
         for i, span in enumerate(spans):
-            n = len(span.ids)
-            table = numpy.asarray(span.pages[: -(-span.end // self._size)], numpy.int32)
-            at = numpy.arange(span.start, span.end)
+            n, end = len(span.ids), span.end
+            table = span.pages[: -(-end // self._size)]
+            pages = a["pages"][i, : len(table)]
+            pages[:] = table
+            at = numpy.arange(span.start, end)
             a["ids"][row : row + n] = span.ids
             a["positions"][row : row + n] = at
-            a["slots"][row : row + n] = table[at // self._size] * self._size + at % self._size
-            a["pages"][i, : len(table)] = table
-            a["lengths"][i] = span.end
-            a["first"][i] = row
+            a["slots"][row : row + n] = pages[at // self._size].astype(int) * self._size + at % (
+                self._size
+            )
+            a["lengths"][i], a["first"][i] = end, row
+            consecutive = pages[-1] - pages[0] == len(table) - 1 and (numpy.diff(pages) == 1).all()
+            a["runs"][i] = pages[0] if consecutive else -1
             row += n
+        for name, nothing in (("ids", 0), ("positions", 0), ("slots", -1)):
+            a[name][row:rows] = nothing
+        a["lengths"][len(spans) :] = 0
         a["first"][len(spans) :] = row
-        if blocks is not None:
+        a["blocks"][:, 0] = -1
+        if blocks:
             a["blocks"][: len(blocks)] = blocks
-        self._step.send()
 
-    def send_choices(
+    def write_choices(
         self, rows: Sequence[int], positions: Sequence[int], choices: Sequence[Choice | None]
-    ) -> None:
-        """Of at most GROUP rows: which they are, where they stand, and how they are chosen for."""
-        a, n = self._choices.write(), len(rows)
-        for name, value in {"temperature": 0, "masked": 0, "picked": 0, "positions": 0}.items():
-            a[name][:] = value
-        a["picked"][:n], a["positions"][:n] = rows, positions
-        masks: numpy.ndarray | None = None
+    ) -> bool:
+        """Of at most GROUP rows: which they are, where they stand, and how they are chosen for.
+
+        Without a choice it is the likeliest token. True: masks are to be copied, too.
+        """
+        a, masked = self.choices.arrays, False
+        a["temperature"][:] = a["masked"][:] = a["picked"][:] = 0
+        a["picked"][: len(rows)], a["positions"][: len(rows)] = rows, positions
         for i, choice in enumerate(choices):
             if choice is None:
                 continue
             p = choice.params
-            a["temperature"][i] = p.temperature if p.temperature >= GREEDY else 0
-            a["top_k"][i], a["top_p"][i], a["min_p"][i] = p.top_k, p.top_p, p.min_p
-            a["seeds"][i] = choice.seed
+            if p.temperature >= GREEDY:
+                a["temperature"][i], a["seeds"][i] = p.temperature, choice.seed
+                a["top_k"][i], a["top_p"][i], a["min_p"][i] = p.top_k, p.top_p, p.min_p
             if choice.allowed is not None:
-                masks = self._masks.write()["allowed"] if masks is None else masks
                 bits = numpy.packbits(choice.allowed, bitorder="little")
-                masks[i].view(numpy.uint8)[: len(bits)] = bits
-                a["masked"][i] = 1
-        self._choices.send()
-        if masks is not None:
-            self._masks.send()
+                self.masks.arrays["allowed"][i].view(numpy.uint8)[: len(bits)] = bits
+                a["masked"][i] = masked = True
+        return masked

@@ -65,7 +65,7 @@ def norm_gate_up_silu(stream: Stream, w: torch.Tensor, eps: float, out: torch.Te
         eps,
         FFN=ffn,
         PARTS=stream.squares.shape[1],
-        **tiles.options(tile, stream.rows, stream.dim, tiles.pdl(w)),
+        **tiles.options(tile, stream.rows, w),
     )
 
 

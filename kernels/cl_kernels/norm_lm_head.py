@@ -61,7 +61,7 @@ def norm_lm_head(stream: Stream, w: torch.Tensor, eps: float, logits: torch.Tens
         eps,
         VOCAB=vocab,
         PARTS=stream.squares.shape[1],
-        **tiles.options(tile, stream.rows, stream.dim, tiles.pdl(w)),
+        **tiles.options(tile, stream.rows, w),
     )
 
 

@@ -136,7 +136,7 @@ def norm_qkv_rope_append(
         KV_HEADS=kv_heads,
         HEAD_DIM=head_dim,
         PARTS=stream.squares.shape[1],
-        **tiles.options(tile, rows, stream.dim, tiles.pdl(w)),
+        **tiles.options(tile, rows, w),
     )
 
 

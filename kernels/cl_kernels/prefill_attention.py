@@ -80,6 +80,7 @@ def _prefill_attention_kernel(
     pages,
     lengths,
     firsts,
+    runs,
     blocks,
     out,
     row_stride,
@@ -93,51 +94,60 @@ def _prefill_attention_kernel(
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
     STAGES: tl.constexpr,
-    ONE_RUN: tl.constexpr,
 ):
     program = tl.program_id(0)
     head = tl.program_id(1)
     sequence = tl.load(blocks + 2 * program)
-    first = tl.load(blocks + 2 * program + 1)  # of this block's rows, in its sequence
-    length = tl.load(lengths + sequence)
-    row = tl.load(firsts + sequence)
-    count = tl.load(firsts + sequence + 1) - row
-    table = pages + sequence * table_stride
-    keys += (head // GROUP) * head_stride
-    values += (head // GROUP) * head_stride
-    if ONE_RUN:
-        start = tl.load(table).to(tl.int64) * (PAGE * HEAD_DIM)
-        keys += start
-        values += start
-    own = first + tl.arange(0, ROWS)
-    d = tl.arange(0, HEAD_DIM)
-    asked = (own < count)[:, None]
-    where = (row + own).to(tl.int64)[:, None]
-    place = q + where * row_stride + head * HEAD_DIM + d[None, :]
-    queries = tl.load(place, mask=asked, other=0.0)
-    limit = length - count + own  # the last position that a row sees
-    mixed = tl.zeros([ROWS, HEAD_DIM], tl.float32)
-    top = tl.full([ROWS], -1e30, tl.float32)
-    total = tl.zeros([ROWS], tl.float32)
-    # Whole blocks that every row sees, then those on the diagonal.
-    all_see = (length - count + first + 1) // BLOCK * BLOCK
-    mixed, top, total = _attend(
-        queries, keys, values, table, mixed, top, total, limit, 0, all_see, scale,
-        BLOCK, PAGE, STAGES, ONE_RUN, False,
-    )  # fmt: skip
-    end = tl.minimum(length - count + first + ROWS, length)
-    mixed, top, total = _attend(
-        queries, keys, values, table, mixed, top, total, limit, all_see, end, scale,
-        BLOCK, PAGE, STAGES, ONE_RUN, True,
-    )  # fmt: skip
-    result = (mixed / total[:, None]).to(out.dtype.element_ty)
-    tl.store(out + (where * HEADS + head) * HEAD_DIM + d[None, :], result, mask=asked)
+    if sequence >= 0:
+        first = tl.load(blocks + 2 * program + 1)  # of this block's rows, in its sequence
+        length = tl.load(lengths + sequence)
+        row = tl.load(firsts + sequence)
+        count = tl.load(firsts + sequence + 1) - row
+        table = pages + sequence * table_stride
+        keys += (head // GROUP) * head_stride
+        values += (head // GROUP) * head_stride
+        own = first + tl.arange(0, ROWS)
+        d = tl.arange(0, HEAD_DIM)
+        asked = (own < count)[:, None]
+        where = (row + own).to(tl.int64)[:, None]
+        place = q + where * row_stride + head * HEAD_DIM + d[None, :]
+        queries = tl.load(place, mask=asked, other=0.0)
+        limit = length - count + own  # the last position that a row sees
+        mixed = tl.zeros([ROWS, HEAD_DIM], tl.float32)
+        top = tl.full([ROWS], -1e30, tl.float32)
+        total = tl.zeros([ROWS], tl.float32)
+        # Whole blocks that every row sees, then those on the diagonal.
+        all_see = (length - count + first + 1) // BLOCK * BLOCK
+        run = tl.load(runs + sequence).to(tl.int64)
+        if run >= 0:
+            start = run * (PAGE * HEAD_DIM)
+            mixed, top, total = _attend(
+                queries, keys + start, values + start, table, mixed, top, total, limit, 0,
+                all_see, scale, BLOCK, PAGE, STAGES, True, False,
+            )  # fmt: skip
+        else:
+            mixed, top, total = _attend(
+                queries, keys, values, table, mixed, top, total, limit, 0,
+                all_see, scale, BLOCK, PAGE, STAGES, False, False,
+            )  # fmt: skip
+        end = tl.minimum(length - count + first + ROWS, length)
+        mixed, top, total = _attend(
+            queries, keys, values, table, mixed, top, total, limit, all_see,
+            end, scale, BLOCK, PAGE, STAGES, False, True,
+        )  # fmt: skip
+        result = (mixed / total[:, None]).to(out.dtype.element_ty)
+        tl.store(out + (where * HEADS + head) * HEAD_DIM + d[None, :], result, mask=asked)
 
 
 def _tile(dtype: torch.dtype, device: torch.device) -> tiles.Tile:
     """bn: rows of a program's block; bk: positions at a time."""
     tile = tiles.choose("prefill_attention", 16, 0, 0, device)
     return tile if dtype.itemsize == 2 else tiles.Tile(64, 32, 4, 1)
+
+
+def most_blocks(rows: int, sequences: int, dtype: torch.dtype, device: torch.device) -> int:
+    """How many blocks there can be of so many rows and sequences."""
+    return -(-rows // _tile(dtype, device).bn) + sequences - 1
 
 
 def blocks_of(
@@ -154,20 +164,22 @@ def prefill_attention(
     keys: torch.Tensor,
     values: torch.Tensor,
     sequences: Sequences,
+    runs: torch.Tensor,
     blocks: torch.Tensor,
-    one_run: bool,
     out: torch.Tensor,
 ) -> None:
     """out [rows, heads, head_dim], contiguous; q may have wider rows.
 
-    keys, values: [kv_heads, slots, head_dim]. blocks [n, 2], int32: those of `blocks_of`.
-    one_run: of every sequence the pages are consecutive; a fifth less time than by the table.
+    keys, values: [kv_heads, slots, head_dim]. runs [sequences], int32: its first page where a
+    sequence's pages are consecutive, which takes a fifth less time than the table; else -1.
+    blocks [n, 2], int32: those of `blocks_of`, and behind them any with a sequence below 0.
     """
     rows, heads, head_dim = q.shape
     assert out.shape == q.shape and out.is_contiguous() and q.stride()[1:] == (head_dim, 1)
     assert keys.shape == values.shape and keys.stride() == values.stride()
     assert keys.shape[2] == head_dim == keys.stride(1) and keys.stride(2) == 1
-    assert blocks.dtype == torch.int32 and blocks.is_contiguous()
+    assert blocks.dtype == runs.dtype == torch.int32 and blocks.is_contiguous()
+    assert len(runs) == len(sequences.lengths)
     tile = _tile(q.dtype, q.device)
     _prefill_attention_kernel[(len(blocks), heads)](
         q,
@@ -176,6 +188,7 @@ def prefill_attention(
         sequences.pages,
         sequences.lengths,
         sequences.first,
+        runs,
         blocks,
         out,
         q.stride(0),
@@ -189,7 +202,6 @@ def prefill_attention(
         ROWS=tile.bn,
         BLOCK=tile.bk,
         STAGES=tile.stages,
-        ONE_RUN=one_run,
         num_warps=tile.warps,
     )
 
@@ -199,8 +211,8 @@ def prefill_attention_ref(
     keys: torch.Tensor,
     values: torch.Tensor,
     sequences: Sequences,
+    runs: torch.Tensor,
     blocks: torch.Tensor,
-    one_run: bool,
     out: torch.Tensor,
 ) -> None:
     paged_attention_ref(q, keys, values, sequences, None, out)

@@ -72,7 +72,7 @@ def project_residual(h: torch.Tensor, w: torch.Tensor, gamma: torch.Tensor, stre
         rows,
         N=stream.dim,
         PART=stream.part,
-        **tiles.options(tile, rows, k, tiles.pdl(w)),
+        **tiles.options(tile, rows, w),
     )
 
 

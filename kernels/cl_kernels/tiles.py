@@ -68,19 +68,21 @@ def resident(tile: Tile, tensor: torch.Tensor) -> dict[str, int]:
     return {"maxnreg": min(most, 248)} if tensor.is_cuda else {}
 
 
-def options(tile: Tile, rows: int, k: int, pdl: bool) -> dict[str, Any]:
-    """What a product with weights [n, k] is compiled and launched with, by the kernels' names."""
-    tiles = -(-k // tile.bk)
+def options(tile: Tile, rows: int, w: torch.Tensor) -> dict[str, Any]:
+    """What a product with weights w [n, k] is compiled and launched with, by the kernels' names."""
+    k, on = w.shape[1], pdl(w)
+    bk = tile.bk if w.dtype.itemsize == 2 else tile.bk // 2  # of as many bytes in float32
+    tiles = -(-k // bk)
     return {
         "K": k,
         "BN": tile.bn,
-        "BK": tile.bk,
+        "BK": bk,
         "ROWS": bucket(rows),
         "FIRST": min(tile.first, tiles),
         "STAGES": tile.stages,
-        "PDL": pdl,
+        "PDL": on,
         "num_warps": tile.warps,
-        **launch(pdl),
+        **launch(on),
     }
 
 
@@ -131,13 +133,14 @@ def fallback(op: str, rows: int, k: int, shared_memory: int) -> Tile:
     if op == "prefill_attention":
         return Tile(128, 128, 8, 3) if shared_memory > 162 << 10 else Tile(128, 64, 8, 2)
     if op.startswith("paged_attention"):
-        known = {1: Tile(4, 32, 4, 1), 16: Tile(2, 64, 4, 2)}
+        several = op == "paged_attention_batch"
+        known = {1: Tile(4, 16, 4, 1) if several else Tile(1, 64, 8, 1), 16: Tile(2, 64, 4, 2)}
         return known.get(rows, Tile(1, 32, 8, 2))
     power = 1 << (k - 1).bit_length()
     if rows == 1:
         bk = min(2048, max(128, power))
         return Tile(2, bk, 8, 1, first=-(-k // bk))
-    return Tile(16, min(256, max(16, power)), 1, 4)
+    return Tile(32, min(256, max(16, power)), 2, 4, first=2)
 
 
 def as_json(tiles: dict[str, Tile]) -> str:

@@ -10,7 +10,12 @@ from cl_kernels.norm_gate_up_silu import norm_gate_up_silu, norm_gate_up_silu_re
 from cl_kernels.norm_lm_head import norm_lm_head, norm_lm_head_ref
 from cl_kernels.norm_qkv_rope_append import norm_qkv_rope_append, norm_qkv_rope_append_ref
 from cl_kernels.paged_attention import paged_attention, paged_attention_ref
-from cl_kernels.prefill_attention import blocks_of, prefill_attention, prefill_attention_ref
+from cl_kernels.prefill_attention import (
+    blocks_of,
+    most_blocks,
+    prefill_attention,
+    prefill_attention_ref,
+)
 from cl_kernels.project_residual import project_residual, project_residual_ref
 from cl_kernels.rope_append import rope_append, rope_append_ref
 from cl_kernels.sample import sample, sample_ref
@@ -146,10 +151,13 @@ def check_prefill(
     keys, values, known, _ = make.cache(shape, lengths, counts, 16, 1, in_order)
     width = shape.heads + 2 * shape.kv_heads
     q = make.normal(sum(counts), width, shape.head_dim)[:, : shape.heads]
-    blocks = torch.tensor(blocks_of(lengths, counts, make.dtype, make.device), device=make.device)
+    found = [*blocks_of(lengths, counts, make.dtype, make.device), (-1, 0)]
+    assert len(found) <= most_blocks(sum(counts), len(counts), make.dtype, make.device) + 1
+    blocks = torch.tensor(found, device=make.device).int()
+    runs = known.pages[:, 0].clone() if in_order else torch.full_like(known.lengths, -1)
     got, want = (make.nan(*q.shape) for _ in range(2))
-    prefill_attention(q, keys, values, known, blocks.int(), in_order, got)
-    prefill_attention_ref(q, keys, values, known, blocks.int(), in_order, want)
+    prefill_attention(q, keys, values, known, runs, blocks, got)
+    prefill_attention_ref(q, keys, values, known, runs, blocks, want)
     agree("prefill attention", got, want, make.dtype)
 
 

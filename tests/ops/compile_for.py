@@ -14,11 +14,11 @@ from cl_engine import graphs
 from cl_engine.catalogue import HEAD_DIM, PUBLISHED
 from cl_engine.config import LlamaConfig
 from cl_engine.models.fused import Few, Fused, Head
-from cl_engine.models.llama import Layer, Llama, Span, Weights
+from cl_engine.models.llama import Layer, Llama, Weights
 from cl_engine.ops import Matrix
 from cl_engine.staging import GROUP, Staging
 from cl_kernels import paged_attention, tiles
-from cl_kernels.prefill_attention import blocks_of
+from cl_kernels.prefill_attention import most_blocks
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
@@ -104,14 +104,12 @@ def main(capability: int, alias: str) -> None:
     staging = Staging(llama.device, llama.config.vocab, rows, GROUP, CONTEXT // PAGE, PAGE)
     fused = Fused(llama, pool, rows)
     for bucket in graphs.BUCKETS:
-        Few(fused, staging.inputs.of(*bucket), staging.choices(bucket.rows)).launch()
+        Few(fused, staging.inputs.of(*bucket), staging.choices_of(bucket.rows)).launch()
     torch.mm = lambda *args, **options: None  # cuBLAS' part
-    for one_run in (False, True):
-        blocks = blocks_of([rows], [rows], llama.cache_dtype, llama.device)
-        staging.send_step([Span([1] * rows, 0, list(range(rows // PAGE)), 1)], blocks)
-        x = fused.many(staging.inputs.of(rows, 1, rows), staging.blocks(len(blocks)), one_run)
-        for n in (1, 8, GROUP):
-            Head(fused, fused.stream(n), staging.choices(n)).launch_for(x, staging.picked[:n])
+    blocks = most_blocks(rows, GROUP, llama.cache_dtype, llama.device)
+    fused.many(staging.inputs.of(rows, GROUP, rows, blocks))
+    for n in (1, 8, GROUP):
+        Head(fused, fused.stream(n), staging.choices_of(n)).launch_for(staging.picked[:n])
     for name, kernel in made:
         print(json.dumps({"name": name, "shared": kernel.metadata.shared}))
 

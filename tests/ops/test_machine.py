@@ -110,7 +110,7 @@ def test_every_bucket_is_used_and_none_is_too_small(machine: KernelMachine) -> N
                 ]
                 assert fits and fits[0].rows == (1 if rows == 1 else 8 if rows <= 8 else 16)
                 used.add(fits[0])
-    assert used == set(BUCKETS) == set(machine._replay)
+    assert used == set(BUCKETS) <= set(machine._replay)
 
 
 def test_tokens_are_chosen_as_asked(model: LoadedModel, machine: KernelMachine) -> None:

@@ -1,8 +1,8 @@
-"""The model in our kernels: up to 16 rows as a chain of launches that a CUDA graph can hold, any
+"""The model in our kernels: up to 16 rows as a chain of launches with no library in it, any
 number of rows with cuBLAS' products between kernels.
 
-Nothing here allocates when it runs, nothing waits for the device: what differs from step to step is
-read from `Inputs`.
+Nothing here allocates when it runs, nothing waits for the device, and nothing depends on values:
+what differs from step to step is read from `Inputs`, so that CUDA graphs can be made of it.
 """
 
 from dataclasses import dataclass, replace
@@ -31,8 +31,10 @@ class Inputs:
     ids: torch.Tensor  # [rows], int64
     places: Places
     sequences: Sequences
+    runs: torch.Tensor  # [sequences], and blocks [n, 2], int32: see `prefill_attention`
+    blocks: torch.Tensor
 
-    def of(self, rows: int, sequences: int, most: int) -> "Inputs":
+    def of(self, rows: int, sequences: int, most: int, blocks: int = 0) -> "Inputs":
         """Its first rows and sequences, of which each has at most so many rows."""
         s, p = self.sequences, self.places
         return Inputs(
@@ -45,6 +47,8 @@ class Inputs:
                 first=s.first[: sequences + 1],
                 most=most,
             ),
+            self.runs[:sequences],
+            self.blocks[:blocks],
         )
 
 
@@ -70,8 +74,8 @@ class Fused:
         widths = (c.heads * c.head_dim, c.ffn)
         return new_stream(rows, c.dim, widths, self.llama.device, self.llama.cache_dtype)
 
-    def many(self, step: Inputs, blocks: torch.Tensor, one_run: bool) -> torch.Tensor:
-        """x [rows, dim] behind the last layer. `blocks`, `one_run`: see `prefill_attention`."""
+    def many(self, step: Inputs) -> None:
+        """`x` [rows, dim] is behind the last layer then."""
         c, w, n = self.llama.config, self.llama.weights, len(step.ids)
         x, h, delta, qkv = self.x[:n], self.h[:n], self.delta[:n], self.qkv[:n]
         mixed, gate_up, wide = self.mixed[:n], self.gate_up[:n], self.wide[:n]
@@ -83,7 +87,7 @@ class Fused:
             torch.mm(h, layer.qkv.weight.T, out=qkv)
             rope_append(heads, self.cos, self.sin, step.places, c.heads, keys, values)
             q = heads[:, : c.heads]
-            prefill_attention(q, keys, values, step.sequences, blocks, one_run, out)
+            prefill_attention(q, keys, values, step.sequences, step.runs, step.blocks, out)
             torch.mm(mixed, layer.out.weight.T, out=delta)
             add_norm(delta, layer.ffn_norm, c.norm_eps, x, h)
             torch.mm(h, layer.gate_up.weight.T, out=gate_up)
@@ -91,7 +95,6 @@ class Fused:
             torch.mm(wide, layer.down.weight.T, out=delta)
             after = w.layers[i + 1].attention_norm if i + 1 < c.layers else w.norm
             add_norm(delta, after, c.norm_eps, x, h)
-        return x
 
 
 class Head:
@@ -109,9 +112,9 @@ class Head:
         norm_lm_head(self._stream, llama.weights.head.weight, llama.config.norm_eps, self.logits)
         sample(self.logits, self._choices, self.chosen)
 
-    def launch_for(self, x: torch.Tensor, rows: torch.Tensor) -> None:
-        """From the `rows` [≤ 16], int64, of x [n, dim]."""
-        embed(rows, x, self._fused.llama.weights.norm, self._stream)
+    def launch_for(self, rows: torch.Tensor) -> None:
+        """From the `rows` [≤ 16], int64, of what `Fused.many` has computed."""
+        embed(rows, self._fused.x, self._fused.llama.weights.norm, self._stream)
         self.launch()
 
 
