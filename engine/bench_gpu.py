@@ -288,14 +288,14 @@ def answers(gpu: Gpu, lengths: tuple[int, ...] = (64, 512, 2048, 8192), tokens: 
 
     random = torch.Generator().manual_seed(0)
     prompts = iter(torch.randint(1000, 8000, (40, max(lengths)), generator=random).tolist())
-    middle = lengths[len(lengths) // 2]
+    middle, few = lengths[len(lengths) // 2], min(3, gpu.repeats)
     ask(next(prompts)[:middle], 2)
     prefill = {
-        n: round(1e3 * statistics.median(ask(next(prompts)[:n], 1)[0] for _ in range(3)), 2)
+        n: round(1e3 * statistics.median(ask(next(prompts)[:n], 1)[0] for _ in range(few)), 2)
         for n in lengths
     }
     long = next(prompts)[:middle]
-    times = [ask(long, tokens) for _ in range(3)]
+    times = [ask(long, tokens) for _ in range(few)]
     token = statistics.median(b - a for own in times for a, b in zip(own, own[1:], strict=False))
     return {"prefill_ms": prefill, f"token_ms_at_{middle}": round(1e3 * token, 4)}
 
@@ -334,9 +334,10 @@ class UnixConnection(HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def streamed(http: HTTPConnection, body: Result) -> tuple[list[float], int]:
-    """Seconds until each event with text, and until the end; and how many tokens came."""
-    began, times, tokens = time.perf_counter(), list[float](), 0
+def streamed(http: HTTPConnection, body: Result) -> tuple[list[float], Result]:
+    """Seconds until each event with text, and until the end; and the last event: its counts."""
+    began, times = time.perf_counter(), list[float]()
+    last: Result = {}
     options = {"stream": True, "stream_options": {"include_usage": True}}
     headers = {"content-type": "application/json"}
     http.request("POST", "/v1/completions", json.dumps(body | options), headers)
@@ -349,11 +350,10 @@ def streamed(http: HTTPConnection, body: Result) -> tuple[list[float], int]:
         event = json.loads(line.removeprefix(b"data: "))
         if event.get("error"):
             raise RuntimeError(event["error"])
-        if event.get("usage"):
-            tokens = event["usage"]["completion_tokens"]
+        last = event
         if any(choice["text"] for choice in event["choices"]):
             times.append(time.perf_counter() - began)
-    return [*times, time.perf_counter() - began], tokens
+    return [*times, time.perf_counter() - began], last
 
 
 def typed(keys: int) -> str:
@@ -370,7 +370,7 @@ def typing(gpu: Gpu, drafts: bool, keys: int = KEYS, tokens: int = 32) -> Result
     """
     place = held_out(TYPING, 6000, 2000, keys)
     with served(gpu.checkpoint, *([] if drafts else ["--no-drafts"])) as (http, began):
-        firsts, wholes, counts = list[float](), list[float](), list[int]()
+        firsts, wholes, ends = list[float](), list[float](), list[Result]()
         started = 0.0
         for key in range(keys + 1):
             body = {
@@ -380,19 +380,24 @@ def typing(gpu: Gpu, drafts: bool, keys: int = KEYS, tokens: int = 32) -> Result
                 "temperature": 0,
                 "lane": "inline",
             }
-            times, count = streamed(http, body)
+            times, end = streamed(http, body)
             if key == 0:
                 started = time.perf_counter() - began
                 continue
             firsts.append(times[0])
             wholes.append(times[-1])
-            counts.append(count)
+            ends.append(end)
         used = used_memory()
+    engine = [end["timings"] for end in ends]
     return {
         "keys": keys,
-        "tokens": statistics.median(counts),
+        "tokens": statistics.median(end["usage"]["completion_tokens"] for end in ends),
         "first_ms": round(1e3 * statistics.median(firsts), 2),
         "whole_ms": round(1e3 * statistics.median(wholes), 2),
+        "of_that_engine_first_ms": statistics.median(
+            t["queue_ms"] + t["prefill_ms"] for t in engine
+        ),
+        "of_that_engine_decode_ms": statistics.median(t["decode_ms"] for t in engine),
         "slowest_first_ms": round(1e3 * max(firsts), 2),
         "launch_to_first_answer_s": round(started, 2),
         "device_memory_used": used,

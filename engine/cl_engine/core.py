@@ -25,8 +25,9 @@ PAGE = 16  # tokens; what lies behind a divergence inside a page is copied or co
 CONTEXTS = 4  # whole contexts that the KV memory may hold, if there is so much memory
 HEADROOM = 1 << 30  # bytes, for activations
 # Prompt tokens of a step. On a CPU 64 go as fast as 256, one by one (1,590 tokens a second against
-# 1,430), and who waits for the step waits a quarter of the time. On a GPU 512 go as fast as 2,048.
-CHUNK = {"cpu": 64, "cuda": 512}
+# 1,430), and who waits for the step waits a quarter of the time. On a GPU 1,024 take five times as
+# long as a step of decoding, whatever the model.
+CHUNK = {"cpu": 64, "cuda": 1024}
 
 
 @dataclass(frozen=True)

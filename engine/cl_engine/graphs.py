@@ -48,7 +48,7 @@ BUCKETS = (
 
 
 # Rows of the graphs for more, up to a chunk: the next one is taken, its rest computed in vain.
-MANY = (32, 64, 128, 256, 384)
+MANY = (32, 64, 128, 256, 384, 512, 768)
 
 
 class KernelMachine:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import lru_cache
 
+import numpy
 from torch import Tensor
 
 from .errors import EngineError
@@ -20,6 +21,7 @@ class Runner:
     def __init__(self, machine: Machine, tokenizer: Tokenizer):
         self._machine, self._tokenizer = machine, tokenizer
         self._continuations = lru_cache(256)(tokenizer.continuations)
+        self._mask = lru_cache(256)(self._make_mask)
 
     def launch(self, parts: list[Part]) -> Callable[[], Results]:
         """Begin to compute all parts at once; what is returned waits for it.
@@ -47,7 +49,7 @@ class Runner:
         found: list[Choice | None] = []
         required = part.sequence.required
         for row in range(part.rows):
-            allowed = self._continuations(required) if required else None
+            allowed = self._mask(required) if required else None
             before = part.draft[:row]
             forbidden = part.sequence.forbidden(row)
             found.append(
@@ -61,6 +63,12 @@ class Runner:
             if row < len(part.draft):
                 required = required[len(self._tokenizer.piece_bytes[part.draft[row]]) :]
         return found
+
+    def _make_mask(self, required: bytes) -> numpy.ndarray:
+        """Of each id, whether it may come where `required` must."""
+        mask = numpy.zeros(self._tokenizer.size, bool)
+        mask[self._tokenizer.continuations(required)] = True
+        return mask
 
     def _verified(self, part: Part, values: Rows) -> list[Pick] | EngineError:
         sequence = part.sequence.current

@@ -67,18 +67,16 @@ class Sampler:
         self,
         vocab: int,
         tokens: Callable[[], list[int]],
-        allowed: list[int] | None,
+        allowed: numpy.ndarray | None,
         forbidden: frozenset[int],
     ) -> Choice:
-        """The arguments of `pick`, without the logits; `tokens` is called if they matter."""
+        """What `pick` is told, without the logits; `allowed` as bools; `tokens` if they matter."""
         banned = forbidden | (self._banned(tokens()) if self.params.bad else set())
-        if allowed is None and not banned:
-            return Choice(self.params, self.seed, None)
-        mask = numpy.zeros(vocab, bool)
-        mask[slice(None) if allowed is None else allowed] = True
-        left = mask.copy()
+        if not banned:
+            return Choice(self.params, self.seed, allowed)
+        left = numpy.ones(vocab, bool) if allowed is None else allowed.copy()
         left[list(banned)] = False
-        return Choice(self.params, self.seed, left if left.any() else mask)
+        return Choice(self.params, self.seed, left if left.any() else allowed)
 
     def pick(
         self,

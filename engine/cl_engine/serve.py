@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 import time
@@ -83,6 +84,7 @@ def serve(what: Serving, listener: socket.socket) -> None:
         create_app(engine, what.token, what.template, what.token_file),
         log_config=None,
         lifespan="off",
+        proxy_headers=False,
         timeout_graceful_shutdown=GRACE_S,
         # The engine's clients keep their connections while they think.
         timeout_keep_alive=3600,
@@ -95,6 +97,8 @@ def serve(what: Serving, listener: socket.socket) -> None:
 
         def on_loaded() -> None:
             if engine.state == "ok":
+                gc.collect()  # what is there now stays: later collections need not look at it
+                gc.freeze()
                 seconds = time.monotonic() - began
                 asks = f", token in {what.token_file}" if what.token_file else ""
                 told = f"serving {what.model} on {what.where}, loaded in {seconds:.1f} s{asks}"

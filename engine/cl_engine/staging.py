@@ -115,23 +115,29 @@ class Staging:
             table = span.pages[: -(-end // self._size)]
             pages = a["pages"][i, : len(table)]
             pages[:] = table
+            a["lengths"][i], a["first"][i] = end, row
+            if n == 1:  # a step of decoding: the host's time is the GPU's, too
+                a["ids"][row], a["positions"][row] = span.ids[0], end - 1
+                a["slots"][row] = table[-1] * self._size + (end - 1) % self._size
+                row += 1
+                continue
             at = numpy.arange(span.start, end)
             a["ids"][row : row + n] = span.ids
             a["positions"][row : row + n] = at
             a["slots"][row : row + n] = pages[at // self._size].astype(int) * self._size + at % (
                 self._size
             )
-            a["lengths"][i], a["first"][i] = end, row
-            consecutive = pages[-1] - pages[0] == len(table) - 1 and (numpy.diff(pages) == 1).all()
-            a["runs"][i] = pages[0] if consecutive else -1
             row += n
         for name, nothing in (("ids", 0), ("positions", 0), ("slots", -1)):
             a[name][row:rows] = nothing
         a["lengths"][len(spans) :] = 0
         a["first"][len(spans) :] = row
-        a["blocks"][:, 0] = -1
         if blocks:
+            a["blocks"][:, 0] = -1
             a["blocks"][: len(blocks)] = blocks
+            for i, length in enumerate(a["lengths"][: len(spans)]):
+                pages = a["pages"][i, : -(-length // self._size)]
+                a["runs"][i] = pages[0] if (numpy.diff(pages) == 1).all() else -1
 
     def write_choices(
         self, rows: Sequence[int], positions: Sequence[int], choices: Sequence[Choice | None]

@@ -131,7 +131,7 @@ def test_tokens_are_chosen_as_asked(model: LoadedModel, machine: KernelMachine) 
     assert got[1] == [17, 4000, 8191][int(logits[1][[17, 4000, 8191]].argmax())]
     assert isinstance(got[2], torch.Tensor) and close(got[2], logits[2])
     likely = set(logits[3].topk(5).indices.tolist())
-    drawn = {machine.launch([span], [*choices[:3], Choice(warm, s, None)])()[3] for s in range(6)}
+    drawn = {machine.launch([span], [*choices[:3], Choice(warm, s, None)])()[3] for s in range(4)}
     assert got[3] in likely and drawn <= likely and len(drawn) > 1
     again = machine.launch([span], choices)()
     assert got[:2] == again[:2] and got[3] == again[3]

@@ -73,7 +73,7 @@ def test_prefill(shape: Shape, lengths: list[int], counts: list[int], in_order: 
     checks.check_prefill(maker(7), shape, lengths, counts, in_order)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("vocab", [33, 75, 1000])
 def test_sampling(vocab: int, seed: int) -> None:
     checks.check_sample(maker(seed), vocab)
@@ -89,7 +89,7 @@ def test_draws_come_as_often_as_they_should() -> None:
     choices.min_p.zero_()
     choices.masked.zero_()
     want = (logits[0] / 0.9).softmax(0)
-    counts, draws = torch.zeros(vocab), 60
+    counts, draws = torch.zeros(vocab), 30
     for seed in range(draws):
         choices.seeds.copy_(torch.arange(rows) + 1000 * seed)
         ids = torch.full((rows,), -1)

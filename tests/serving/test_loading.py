@@ -56,9 +56,22 @@ def test_too_little_memory_is_said_before_it_is_taken(
     monkeypatch.setattr(loader, "free_memory", lambda device: needed)
     load_model(str(tiny), device="cpu")
     monkeypatch.setattr(loader, "free_memory", lambda device: needed - 1)
-    with pytest.raises(EngineError, match=r"needs 0\.0 GiB of memory on cpu as float32; 0"):
+    halved = r"needs 0\.0 GiB of memory on cpu as float32; 0.0 GiB are free: --dtype bfloat16"
+    with pytest.raises(EngineError, match=halved):
         load_model(str(tiny), device="cpu")
     load_model(str(tiny), device="cpu", dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("free", "fits"), [(1, "no Code Llama fits"), (30, "7b[a-z-]* would"), (60, "13b[a-z-]* would")]
+)
+def test_what_would_fit_is_said(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, free: int, fits: str
+) -> None:
+    monkeypatch.setattr(loader, "free_memory", lambda device: free << 30)
+    monkeypatch.setattr(loader, "_bytes", lambda config, dtype: 64 << 30)
+    with pytest.raises(EngineError, match=f"64.0 GiB of memory .* {free}.0 GiB are free: {fits}"):
+        load_model(str(tiny), device="cpu")
 
 
 def test_the_memory_that_is_free_here_is_known() -> None:
@@ -88,12 +101,15 @@ def test_the_kv_cache_is_as_large_as_memory_allows(
         assert core.page_count(llama) == pages
     monkeypatch.setattr(core, "free_memory", lambda _: 1 << 40)
     assert core.page_count(llama, memory=50 * page + 1) == 50
-    with pytest.raises(EngineError, match=r"KV cache of 512 tokens \(.* needed, .* are given\)"):
+    with pytest.raises(EngineError, match=r"are given\): a context of 496 .* more KV memory"):
         core.page_count(llama, memory=context - 1)
     with pytest.raises(EngineError, match="KV memory of .* only .* are free"):
         core.page_count(llama, memory=1 << 41)
     monkeypatch.setattr(core, "free_memory", lambda _: context - 1)
-    with pytest.raises(EngineError, match="no memory for a KV cache of 512 tokens .* a smaller c"):
+    with pytest.raises(EngineError, match=r"512 tokens \(.* a context of 496 tokens would fit$"):
+        core.page_count(llama)
+    monkeypatch.setattr(core, "free_memory", lambda _: page)
+    with pytest.raises(EngineError, match=r"are given\): give a smaller model$"):
         core.page_count(llama)
 
 
