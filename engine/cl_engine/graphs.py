@@ -97,7 +97,6 @@ class KernelMachine:
 
         def few(own: Few) -> None:
             staging.step.copy()
-            staging.choices.copy()
             own.launch()
             chosen[: len(own.head.chosen)].copy_(own.head.chosen, non_blocking=True)
 
@@ -106,7 +105,7 @@ class KernelMachine:
             self._fused.many(step)
 
         def head(own: Head) -> None:
-            staging.choices.copy()
+            staging.step.copy()
             own.launch_for(staging.picked[: len(own.chosen)])
             chosen[: len(own.chosen)].copy_(own.chosen, non_blocking=True)
 
@@ -283,6 +282,8 @@ class KernelMachine:
 
 def _bucket(spans: list[Span]) -> Bucket:
     """The first that is large enough."""
+    if len(spans) == 1 and len(spans[0].ids) == 1:
+        return BUCKETS[0]
     rows, most = sum(len(s.ids) for s in spans), max(len(s.ids) for s in spans)
     return next(
         b for b in BUCKETS if rows <= b.rows and len(spans) <= b.sequences and most <= b.most

@@ -57,6 +57,7 @@ class Sampler:
         self.params = params
         self.seed = random.getrandbits(63) if params.seed is None else params.seed
         self._random = torch.Generator().manual_seed(self.seed)
+        self._plain = Choice(params, self.seed, None)
 
     @property
     def needs_logits(self) -> bool:
@@ -71,6 +72,8 @@ class Sampler:
         forbidden: frozenset[int],
     ) -> Choice:
         """What `pick` is told, without the logits; `allowed` as bools; `tokens` if they matter."""
+        if allowed is None and not forbidden and not self.params.bad:
+            return self._plain
         banned = forbidden | (self._banned(tokens()) if self.params.bad else set())
         if not banned:
             return Choice(self.params, self.seed, allowed)

@@ -70,14 +70,10 @@ class Staging:
                 "runs": (numpy.int32, (sequences,)),
                 "blocks": (numpy.int32, (rows + sequences, 2)),  # more than there can be
                 "pages": (numpy.int32, (sequences, pages)),
-            },
-        )
-        self.choices = Packed(
-            device,
-            {
-                "seeds": (numpy.int64, (GROUP,)),
+                # How tokens are chosen, of at most GROUP rows.
                 "picked": (numpy.int64, (GROUP,)),
-                "positions": (numpy.int32, (GROUP,)),
+                "seeds": (numpy.int64, (GROUP,)),
+                "drawn_at": (numpy.int32, (GROUP,)),
                 "top_k": (numpy.int32, (GROUP,)),
                 "masked": (numpy.int32, (GROUP,)),
                 "temperature": (numpy.float32, (GROUP,)),
@@ -97,14 +93,22 @@ class Staging:
 
     def choices_of(self, rows: int) -> Choices:
         """On the device, of the first rows."""
-        t = {name: tensor[:rows] for name, tensor in self.choices.tensors.items()}
-        del t["picked"]
-        return Choices(**t, allowed=self.masks.tensors["allowed"][:rows])
+        t = self.step.tensors
+        return Choices(
+            temperature=t["temperature"][:rows],
+            top_k=t["top_k"][:rows],
+            top_p=t["top_p"][:rows],
+            min_p=t["min_p"][:rows],
+            seeds=t["seeds"][:rows],
+            positions=t["drawn_at"][:rows],
+            masked=t["masked"][:rows],
+            allowed=self.masks.tensors["allowed"][:rows],
+        )
 
     @property
     def picked(self) -> torch.Tensor:
         """[GROUP], int64, on the device: the rows that `write_choices` was given."""
-        return self.choices.tensors["picked"]
+        return self.step.tensors["picked"]
 
     def write_step(self, spans: list[Span], rows: int, blocks: list[tuple[int, int]]) -> None:
         """`blocks`: see `prefill_attention`. The rows behind the spans', up to `rows`, belong to
@@ -146,9 +150,9 @@ class Staging:
 
         Without a choice it is the likeliest token. True: masks are to be copied, too.
         """
-        a, masked = self.choices.arrays, False
+        a, masked = self.step.arrays, False
         a["temperature"][:] = a["masked"][:] = a["picked"][:] = 0
-        a["picked"][: len(rows)], a["positions"][: len(rows)] = rows, positions
+        a["picked"][: len(rows)], a["drawn_at"][: len(rows)] = rows, positions
         for i, choice in enumerate(choices):
             if choice is None:
                 continue
