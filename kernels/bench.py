@@ -95,8 +95,8 @@ def ops(make: Maker, log: Callable[..., None], quick: bool) -> None:
             about = {"op": "prefill_attention", "model": model, "lengths": lengths, "rows": counts}
             share = round(flops / (took / 1e3) / matrix, 4)
             log(what="op", **about, us=round(took * 1e3, 2), flops=flops, of_ceiling=share)
-        for name, size, time in many_rows(make, shape, 512):
-            log(what="op", op=name, model=model, rows=512, **of(size, time()))
+        for name, rows, size, time in many_rows(make, shape, 512):
+            log(what="op", op=name, model=model, rows=rows, **of(size, time()))
 
 
 def main() -> None:

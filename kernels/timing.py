@@ -90,10 +90,11 @@ def rotation(count: int, one: Callable[[int], None]) -> Callable[[], None]:
     return run
 
 
-Op = tuple[str, int, int, Callable[[], float]]  # name, n, k, milliseconds of one call
+Op = tuple[str, int, int, Callable[[], float]]  # name, rows, bytes, milliseconds of one call
+Product = tuple[str, int, int, Callable[[], float]]  # name, n, k, milliseconds of one call
 
 
-def products(make: Maker, s: Shape, rows: int) -> list[Op]:
+def products(make: Maker, s: Shape, rows: int) -> list[Product]:
     """Each product of a layer, and the head, timed on rotating weights."""
     stream, q_width = make.stream(rows, s.dim), s.heads * s.head_dim
     q = make.nan(rows, s.heads, s.head_dim)
@@ -164,8 +165,8 @@ def time_prefill(make: Maker, s: Shape, lengths: list[int], counts: list[int]) -
     return median(run), 4 * s.head_dim * s.heads * seen
 
 
-def many_rows(make: Maker, s: Shape, rows: int) -> list[tuple[str, int, Callable[[], float]]]:
-    """What stands between the products of a prompt: name, bytes moved, milliseconds of one call.
+def many_rows(make: Maker, s: Shape, rows: int) -> list[Op]:
+    """What stands between the products of a prompt, and the sampler, which has 16 rows.
 
     All of a chunk's rows fit into the L2, where they come from in use, too.
     """
@@ -184,13 +185,19 @@ def many_rows(make: Maker, s: Shape, rows: int) -> list[tuple[str, int, Callable
         return lambda: median(rotation(times, lambda _: call())) / times
 
     return [
-        ("add_norm", 2 * x.nbytes + 2 * h.nbytes, timed(lambda: add_norm(h, gamma, EPS, x, h))),
-        ("silu_mul", 3 * wide.nbytes, timed(lambda: silu_mul(gate_up, wide))),
+        (
+            "add_norm",
+            rows,
+            2 * x.nbytes + 2 * h.nbytes,
+            timed(lambda: add_norm(h, gamma, EPS, x, h)),
+        ),
+        ("silu_mul", rows, 3 * wide.nbytes, timed(lambda: silu_mul(gate_up, wide))),
         (
             "rope_append",
+            rows,
             2 * qkv.nbytes,
             timed(lambda: rope_append(qkv, *rope, places, s.heads, keys, values)),
         ),
-        ("sample, greedy", logits.nbytes, timed(lambda: sample(logits, greedy, ids))),
-        ("sample, drawn", logits.nbytes, timed(lambda: sample(logits, choices, ids))),
+        ("sample, greedy", 16, logits.nbytes, timed(lambda: sample(logits, greedy, ids))),
+        ("sample, drawn", 16, logits.nbytes, timed(lambda: sample(logits, choices, ids))),
     ]
