@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import asdict
 from typing import Any
 
@@ -57,7 +57,7 @@ class Envelope:
         body = self._common | {"object": self.whole_object, "choices": choices}
         return body | (_counts(end) if end else {})
 
-    async def chunks(self, events: AsyncIterator[Event], with_usage: bool) -> AsyncIterator[bytes]:
+    async def chunks(self, events: AsyncIterator[Event], with_usage: bool) -> AsyncGenerator[bytes]:
         """Server-sent events; an error after the first one ends the stream as an `error` object."""
         first = True
         try:

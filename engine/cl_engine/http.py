@@ -7,14 +7,16 @@ import asyncio
 import hmac
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from . import __version__
 from .catalogue import CAPABILITIES
@@ -221,7 +223,7 @@ def create_app(
             return JSONResponse(await envelope.whole(chain(first, connected)))
         with_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = envelope.chunks(chain(first, connected), with_usage)
-        return StreamingResponse(chunks, media_type="text/event-stream")
+        return EventStream(chunks)
 
     return app
 
@@ -243,6 +245,28 @@ def completion_of(model: LoadedModel, body: CompletionRequest, limits: Limits) -
     model.identity.require("infilling")
     order = body.order or order_of(model.identity.label, healed=True)
     return infilling_prompt(model.tokenizer, body.prompt, body.suffix, room, order)
+
+
+class EventStream(Response):
+    """Server-sent events. Starlette's own streams start two tasks to see a client hang up, which
+    `while_connected` has seen already; they would cost a tenth of the wire's time to a first token.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, chunks: AsyncGenerator[bytes]):
+        super().__init__()
+        del self.headers["content-length"]
+        self._chunks = chunks
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        body = {"type": "http.response.body", "more_body": True}
+        async with aclosing(self._chunks):
+            await send(head)
+            async for chunk in self._chunks:
+                await send(body | {"body": chunk})
+        await send({"type": "http.response.body"})
 
 
 async def while_connected(request: Request, generation: Generation) -> AsyncGenerator[Event]:

@@ -23,8 +23,9 @@ MERGE_STEPS = ("▁<SU", "▁<SUF", "▁<PRE", "▁<M", "▁<MID", "▁<E", "▁
 CONTROLS = ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>")
 TAIL = tuple("▁<EOT>" + "<EOT>" * n for n in range(1, 6))
 INFILL_PIECES = MERGE_STEPS + CONTROLS + TAIL
-# Lines whose ids are kept, and the length (in characters) from which a line is not kept.
-KNOWN_LINES, LONG_LINE = 20_000, 500
+# Lines whose ids are kept, and the length (in characters) from which a line is not kept; and of
+# whole lines, as they stand above or below the one that is typed into.
+KNOWN_LINES, LONG_LINE, KNOWN_TEXTS = 20_000, 500, 32
 # Ends a message in 70B-Instruct's chats; it took the place of the last of those 16.
 STEP = "<step>"
 
@@ -40,7 +41,7 @@ class InfillIds:
 
 
 class Tokenizer:
-    """One vocabulary. Thread-safe: after construction only its memory of lines changes.
+    """One vocabulary. Thread-safe: after construction only its memory of texts changes.
 
     `infill` and `step` are None if the vocabulary lacks those pieces. Ids from `first_control` on
     (`size`, if there are none) never come out of text and stand for none.
@@ -68,6 +69,7 @@ class Tokenizer:
         crossing = any("\n" in piece for piece in self._vocabulary.pieces)
         self._lines_part = self.is_byte(self._newline) and not more and not crossing
         self._known_line = lru_cache(KNOWN_LINES)(self._encode_anchored)
+        self._known_text = lru_cache(KNOWN_TEXTS)(self._encode_whole_lines)
 
     @classmethod
     def open(cls, folder: Path) -> "Tokenizer":
@@ -122,12 +124,18 @@ class Tokenizer:
 
     def _encode_lines(self, text: str) -> list[int]:
         """Each line by itself: a key changes one line, and the others' ids are known."""
+        above, newline, last = text.rpartition("\n")
+        return [*(self._known_text(above) if newline else ()), *self._encode_line(last)]
+
+    def _encode_whole_lines(self, text: str) -> list[int]:
         ids: list[int] = []
         for line in text.split("\n"):
-            ids += self._known_line(line) if len(line) < LONG_LINE else self._encode_anchored(line)
+            ids += self._encode_line(line)
             ids.append(self._newline)
-        del ids[-1]
         return ids
+
+    def _encode_line(self, line: str) -> list[int]:
+        return self._known_line(line) if len(line) < LONG_LINE else self._encode_anchored(line)
 
     def _encode_anchored(self, text: str) -> list[int]:
         return self._encode(ANCHOR + text)[self._anchor_len :]
