@@ -96,7 +96,8 @@ Product = tuple[str, int, int, Callable[[], float]]  # name, n, k, milliseconds 
 
 def products(make: Maker, s: Shape, rows: int) -> list[Product]:
     """Each product of a layer, and the head, timed on rotating weights."""
-    stream, q_width = make.stream(rows, s.dim), s.heads * s.head_dim
+    q_width = s.heads * s.head_dim
+    stream = make.stream(rows, s.dim, (q_width, s.ffn))
     q = make.nan(rows, s.heads, s.head_dim)
     keys, values = (make.nan(s.kv_heads, 64, s.head_dim) for _ in range(2))
     places, rope = make.places(rows, 64), make.rope(300, s.head_dim)
