@@ -73,6 +73,34 @@ def _attend(
 
 
 @triton.jit
+def _attend_all(
+    queries,
+    keys,
+    values,
+    table,
+    mixed,
+    top,
+    total,
+    limit,
+    all_see,
+    end,
+    scale,
+    BLOCK: tl.constexpr,
+    PAGE: tl.constexpr,
+    STAGES: tl.constexpr,
+    ONE_RUN: tl.constexpr,
+):
+    mixed, top, total = _attend(
+        queries, keys, values, table, mixed, top, total, limit, 0, all_see,
+        scale, BLOCK, PAGE, STAGES, ONE_RUN, False,
+    )  # fmt: skip
+    return _attend(
+        queries, keys, values, table, mixed, top, total, limit, all_see, end,
+        scale, BLOCK, PAGE, STAGES, ONE_RUN, True,
+    )  # fmt: skip
+
+
+@triton.jit
 def _prefill_attention_kernel(
     q,
     keys,
@@ -118,23 +146,19 @@ def _prefill_attention_kernel(
         total = tl.zeros([ROWS], tl.float32)
         # Whole blocks that every row sees, then those on the diagonal.
         all_see = (length - count + first + 1) // BLOCK * BLOCK
+        end = tl.minimum(length - count + first + ROWS, length)
         run = tl.load(runs + sequence).to(tl.int64)
         if run >= 0:
             start = run * (PAGE * HEAD_DIM)
-            mixed, top, total = _attend(
-                queries, keys + start, values + start, table, mixed, top, total, limit, 0,
-                all_see, scale, BLOCK, PAGE, STAGES, True, False,
+            mixed, top, total = _attend_all(
+                queries, keys + start, values + start, table, mixed, top, total, limit,
+                all_see, end, scale, BLOCK, PAGE, STAGES, True,
             )  # fmt: skip
         else:
-            mixed, top, total = _attend(
-                queries, keys, values, table, mixed, top, total, limit, 0,
-                all_see, scale, BLOCK, PAGE, STAGES, False, False,
+            mixed, top, total = _attend_all(
+                queries, keys, values, table, mixed, top, total, limit,
+                all_see, end, scale, BLOCK, PAGE, STAGES, False,
             )  # fmt: skip
-        end = tl.minimum(length - count + first + ROWS, length)
-        mixed, top, total = _attend(
-            queries, keys, values, table, mixed, top, total, limit, all_see,
-            end, scale, BLOCK, PAGE, STAGES, False, True,
-        )  # fmt: skip
         result = (mixed / total[:, None]).to(out.dtype.element_ty)
         tl.store(out + (where * HEADS + head) * HEAD_DIM + d[None, :], result, mask=asked)
 

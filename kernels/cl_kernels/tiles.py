@@ -131,7 +131,7 @@ def forget() -> None:
 def fallback(op: str, rows: int, k: int, shared_memory: int) -> Tile:
     """Near what the 7B shapes liked on an H100."""
     if op == "prefill_attention":
-        return Tile(128, 128, 8, 3) if shared_memory > 162 << 10 else Tile(128, 64, 8, 2)
+        return Tile(128, 64, 8, 3 if shared_memory > 132 << 10 else 2)
     if op.startswith("paged_attention"):
         several = op == "paged_attention_batch"
         known = {1: Tile(4, 16, 4, 1) if several else Tile(1, 64, 8, 1), 16: Tile(2, 64, 4, 2)}
