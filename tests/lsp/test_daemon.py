@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cl_engine.__main__ import parser
 
 from cl_lsp.client import Address, EngineClient
 from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, user_address
@@ -113,6 +115,33 @@ async def test_an_unwritable_log_is_said(home: Path) -> None:
     with pytest.raises(CannotStart, match="cannot write"):
         await Daemon(client, "embedded", 1).ensure()
     await client.close()
+
+
+async def test_a_daemon_is_told_what_the_options_say(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def popen(command: list[str], **settings: Any) -> Any:
+        commands.append(command)
+        raise OSError(0, "not started in this test")
+
+    monkeypatch.setattr("cl_lsp.daemon.subprocess.Popen", popen)
+    client = EngineClient(Address(uds=default_socket()))
+    with pytest.raises(CannotStart, match="not started in this test"):
+        await Daemon(client, "7b", 0.5, "/t.json", "torch").ensure()
+    await client.close()
+    told = commands[0][commands[0].index("serve") :]
+    assert told[1] == "7b"
+    for name, value in {
+        "--idle-exit": "0.5",
+        "--kernels": "torch",
+        "--chat-template": "/t.json",
+    }.items():
+        assert told[told.index(name) + 1] == value
+    # The engine's own command line takes all of it.
+    options = parser().parse_args(told)
+    assert (options.kernels, options.idle_exit) == ("torch", 0.5)
 
 
 def test_the_terminal(home: Path, tiny: Path) -> None:

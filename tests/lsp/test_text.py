@@ -150,7 +150,9 @@ def test_options() -> None:
     good = {"model": "/m", "plainCompletion": None, "maxTokens": 5, "idleExitMinutes": 0}
     assert parse_config(good) == (Config("/m", None, 5, 0), [])
     assert parse_config({"timeBudgetMs": 300}) == (Config(time_budget_ms=300), [])
+    assert parse_config({"kernels": "torch"}) == (Config(kernels="torch"), [])
     wrong = [{"maxTokens": True}, {"maxTokens": 0}, {"model": ""}, {"x": 1}, [1], "a"]
+    wrong += [{"kernels": "cuda"}, {"kernels": None}]
     for options in [*wrong, {"timeBudgetMs": -1}, {"timeBudgetMs": 0.5}]:
         config, problems = parse_config(options)
         assert config == Config()

@@ -6,7 +6,9 @@ import pytest
 
 pytest.importorskip("triton", reason="kernels need triton, which comes with PyTorch for CUDA")
 
+import bench
 import bench_gpu
+import bench_model
 from bench_bars import judge
 from cl_engine.graphs import BUCKETS, KernelMachine
 
@@ -28,7 +30,7 @@ def gpu(tmp_path_factory: pytest.TempPathFactory) -> bench_gpu.Gpu:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_gpu, "HEAD_DIM", 32)
+    monkeypatch.setattr(bench_model, "HEAD_DIM", 32)
     monkeypatch.setattr(bench_gpu, "used_memory", lambda: 0)
     monkeypatch.setattr(bench_gpu.Gpu, "ceiling", 1e12)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
@@ -69,6 +71,8 @@ def test_the_daemon_is_driven_as_an_editor_does(gpu: bench_gpu.Gpu) -> None:
 
 def test_every_bar_is_of_something_measured() -> None:
     assert {bar.name.split(".")[0] for bar in bench_gpu.BARS} <= set(bench_gpu.MEASURES)
+    for measures in (bench.MEASURES, bench_gpu.MEASURES):  # they share a line of JSON
+        assert not set(measures) & set(bench.circumstances("c"))
     results = {"typing": {"first_ms": 8.0, "whole_ms": 100.0}}
     judged = judge(results, bench_gpu.BARS, bench_gpu.H200)
     assert [verdict["pass"] for verdict in judged.values()] == [False, True]
