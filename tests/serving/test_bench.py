@@ -7,6 +7,7 @@ from pathlib import Path
 
 import bench
 import pytest
+import report_gpu
 from bench_bars import judge
 from bench_drafts import drafts, same_answers
 from bench_measures import company, decode, steps, typing
@@ -142,3 +143,13 @@ def test_cases_fit_the_limit() -> None:
     for case in make_cases(held_out_files(), 50):
         prefix, suffix = typed(case)[-1]
         assert len(tokenizer.encode(prefix)) + len(tokenizer.encode(suffix)) < LIMIT
+
+
+def test_the_page_of_figures_is_of_the_newest_results() -> None:
+    text = report_gpu.PAGE.read_text()
+    assert report_gpu.page(text) == text
+    line = report_gpu.last(report_gpu.ROOT / "engine" / "results" / "bench-gpu.jsonl")
+    assert report_gpu.PLOT.read_text() == report_gpu.plot(line)
+    for removed in ("<!-- ops -->", "<!-- end -->"):
+        with pytest.raises(ValueError, match="no place"):
+            report_gpu.page(text.replace(removed, ""))
