@@ -1,6 +1,8 @@
 # Everything runs in .venv; `make demo` and `make test` need only python3.11, pip, gcc and node beforehand.
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q
+report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 # Without an NVIDIA GPU, this small CPU build comes first, or pip takes gigabytes of CUDA with it.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 
@@ -12,8 +14,10 @@ demo: .venv/engine
 	$(BIN)/cl-lsp status
 	$(BIN)/cl-lsp stop
 
+# What compares times runs by itself, behind all else. REPORTS, a folder, gets JUnit's reports.
 test: lint
-	$(BIN)/python -m pytest -q
+	$(PYTEST) -n auto --dist loadfile -m 'not (alone or editor or soak)' $(call report,test)
+	$(PYTEST) -m alone $(call report,alone)
 
 lint: .venv/dev
 	$(BIN)/ruff check -q .
@@ -22,13 +26,13 @@ lint: .venv/dev
 	$(BIN)/pyright
 
 soak: .venv/dev
-	$(BIN)/python -m pytest -q -m soak --timeout 3600
+	$(PYTEST) -m soak --timeout 3600
 
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
 test-editors: .venv/dev .cache/nvim/nvim
-	$(BIN)/python -m pytest -q -m editor
+	$(PYTEST) -m editor $(call report,editor)
 
 .cache/nvim/nvim: tests/e2e/get-nvim.sh
 	tests/e2e/get-nvim.sh .cache/nvim

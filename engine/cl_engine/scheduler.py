@@ -116,9 +116,9 @@ class Scheduler:
             self._tree.drop(sequence.lease)
             sequence.lease = None
         self._remove(sequence)
-        sequence.request.deliver(ErrorEvent(error))
         names = {Overloaded: "refused", NotReady: "cancelled"}
         self._report(sequence.request, sequence.account(("stop", names.get(type(error), "failed"))))
+        sequence.request.deliver(ErrorEvent(error))
 
     def fail_all(self, error: EngineError) -> None:
         """End everything, and be used no more: pages are not given back."""
@@ -292,7 +292,9 @@ class Scheduler:
 
     def _finish(self, sequence: Sequence, ending: Ending) -> None:
         self._remove(sequence)
-        self._report(sequence.request, sequence.end(ending))
+        event = sequence.end(ending)
+        self._report(sequence.request, event)  # who has an answer finds it counted
+        sequence.request.deliver(event)
 
     def _remove(self, sequence: Sequence) -> None:
         self._speculation.remember(sequence)  # also if it was cancelled: by the next key, mostly

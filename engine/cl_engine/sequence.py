@@ -229,12 +229,10 @@ class Sequence:
         return self.show()
 
     def end(self, ending: Ending) -> FinishEvent:
-        """Deliver what is left of the text, then the end of the request."""
+        """Deliver what is left of the text; the event that is to follow."""
         self.shown.finish()
         self.shown.deliver()
-        event = self.account(ending)
-        self.request.deliver(event)
-        return event
+        return self.account(ending)
 
     def account(self, ending: Ending) -> FinishEvent:
         """What it took until now."""

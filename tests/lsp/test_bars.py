@@ -4,8 +4,11 @@ import statistics
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.lsp.client import language_server
 
+pytestmark = pytest.mark.alone
 LINES = (Path(__file__).parents[2] / "engine" / "embedded_data.py").read_text().split("\n")
 TYPED = "total_tokens = sum(len(ids) for"
 ANSWER_S, INITIALIZE_S, RESIDENT_KB = 0.200, 1.0, 120_000

@@ -17,6 +17,7 @@ from cl_engine.facts import read_facts
 from eval_embedded import Variant, held_out_files, make_cases
 from typing_cost import KEYS, LIMIT, common_prefix, measure, table, typed
 
+pytestmark = pytest.mark.alone
 BRIEF = replace(SHORT, peer_every=3, client_keys=3)
 
 
