@@ -56,6 +56,8 @@ class Core:
         report: Report = lambda request, end: None,
     ):
         llama = model.llama
+        if llama.device.type == "cuda":
+            torch.cuda.set_device(llama.device)  # this thread's: kernels and graphs go there
         pool = make_pool(llama, page_count(llama) if pages is None else pages)
         self._machine = machine(llama, pool)
         self._runner = Runner(self._machine, model.tokenizer)
@@ -72,17 +74,18 @@ class Core:
         self.scheduler = self._new_scheduler()
         self._flight: Flight | None = None
 
-    def step(self) -> list[Request]:
+    def step(self, arrivals: Callable[[], object] = lambda: None) -> list[Request]:
         """Finish a step of the model; whose it was. Empty: there was nothing to do.
 
         Where the machine works by itself the next one begins as soon as this one's tokens are
         known, before text is made of them: so it may compute what nobody wants any more.
+        `arrivals` is called before that, and tells the scheduler what has come meanwhile.
         """
         flight: Flight | None = None
         try:
             flight, self._flight = self._flight or self._launch(), None
             if flight is not None:
-                self._take(flight)
+                self._take(flight, arrivals)
         except DeviceLost:
             raise
         except Exception as error:  # of our own making: who asks next shall find an engine
@@ -114,19 +117,22 @@ class Core:
         failed: Results = [EngineError(f"the engine failed: {error}")] * len(parts)
         return lambda: failed
 
-    def _take(self, flight: Flight) -> None:
+    def _take(self, flight: Flight, arrivals: Callable[[], object]) -> None:
         try:
             results = flight.results()
         except Exception as error:
             results = self._failed(flight.parts, error)()
         good: list[Part] = []
         for part, result in zip(flight.parts, results, strict=True):
+            if part.sequence.current.lease is None:
+                continue  # it has ended, or gave way, since the step began
             if isinstance(result, EngineError):
                 self.scheduler.fail(part.sequence.current, result)
             else:
                 self.scheduler.advance(part, result)
                 good.append(part)
         if self._machine.ahead:
+            arrivals()
             self._flight = self._launch()
         for part in good:
             self.scheduler.show(part)

@@ -86,6 +86,7 @@ class KernelMachine:
             for rows in (*(n for n in MANY if n < chunk), chunk, most)
         }
         self._chosen = pinned(GROUP, torch.int64, device)
+        self._logits = pinned(GROUP * config.vocab, torch.float32, device).view(GROUP, -1)
         self._over = torch.cuda.Event() if self._cuda else None
         self._replay = self._record(progress) if self._cuda else self._launches()
         self._check()
@@ -156,9 +157,13 @@ class KernelMachine:
             first += len(span.ids)
             wanted += range(first - span.rows, first)
             positions += range(span.end - span.rows, span.end)
-        if rows <= GROUP:
-            return self._launch_few(spans, rows, wanted, positions, choices)
-        return self._launch_many(spans, rows, wanted, positions, choices)
+        launch = self._launch_few if rows <= GROUP else self._launch_many
+        try:
+            return launch(spans, rows, wanted, positions, choices)
+        except Exception:
+            if self._over is not None:
+                self._over.record()  # what was launched before may still read its inputs
+            raise
 
     def _launch_few(
         self,
@@ -213,10 +218,8 @@ class KernelMachine:
     ) -> Callable[[], Rows]:
         """Wait for the chosen tokens, and bring the logits of those without a choice."""
         bare = [i for i, choice in enumerate(choices) if choice is None]
-        logits: list[torch.Tensor] = []
-        if bare:
-            picked = torch.tensor([rows[i] for i in bare], device=head.logits.device)
-            logits = list(head.logits[picked].to("cpu", non_blocking=True))
+        for own, i in zip(self._logits, bare, strict=False):
+            own.copy_(head.logits[rows[i]], non_blocking=True)
         if self._over is not None:
             self._over.record()
 
@@ -225,8 +228,8 @@ class KernelMachine:
                 self._over.synchronize()
             tokens = self._chosen.tolist()
             found: Rows = [tokens[row] for row in rows]
-            for i, own in zip(bare, logits, strict=True):
-                found[i] = own
+            for own, i in zip(self._logits, bare, strict=False):
+                found[i] = own.clone()
             return found
 
         return wait

@@ -15,7 +15,7 @@ from platformdirs import user_cache_path
 
 from .config import LlamaConfig
 from .errors import EngineError
-from .machine import Machine, TorchMachine, raise_if_lost
+from .machine import Machine, TorchMachine, is_memory, raise_if_lost
 from .models.llama import KVPool, Llama
 
 log = logging.getLogger(__name__)
@@ -48,14 +48,9 @@ def machine_for(
             return KernelMachine(llama, pool, chunk, progress or (lambda done, of: None))
         except EngineError:
             raise
-        except torch.OutOfMemoryError as error:
-            raise EngineError(
-                "no memory on the device beside the weights and the KV cache for a step: give a"
-                " smaller context or less KV memory"
-            ) from error
         except Exception as error:
             raise_if_lost(error)
-            raise EngineError(_why_not_compiled(error)) from error
+            raise EngineError(_why_not(error)) from error
 
     return make
 
@@ -78,18 +73,23 @@ def _refusal(llama: Llama) -> str | None:
 
 def unsuited(c: LlamaConfig) -> str | None:
     """Which size of a model no tile of the kernels fits; Code Llama's all fit."""
-    if c.head_dim & (c.head_dim - 1) or c.head_dim < 32:
-        return f"head_dim {c.head_dim} is not a power of 2 from 32 on"
+    if c.head_dim not in (32, 64, 128):
+        return f"head_dim {c.head_dim} is not 32, 64 or 128"
     for name, size in (("hidden_size", c.dim), ("intermediate_size", c.ffn)):
         if size % 32:
             return f"{name} {size} is not a multiple of 32, as the kernels need"
     return None
 
 
-def _why_not_compiled(error: Exception) -> str:
+def _why_not(error: Exception) -> str:
     while error.__cause__ is not None and isinstance(error.__cause__, Exception):
         error = error.__cause__
     said = str(error).strip().splitlines() or [type(error).__name__]
+    if is_memory(error):
+        return (
+            "no memory on the device beside the weights and the KV cache for a step: give a"
+            " smaller context or less KV memory"
+        )
     if isinstance(error, ModuleNotFoundError):
         return f"the kernels need Triton ({said[0]}): `pip install triton`, or {OUT}"
     tools = isinstance(error, subprocess.CalledProcessError | FileNotFoundError)

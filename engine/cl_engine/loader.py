@@ -188,7 +188,8 @@ def _too_large(name: str, config: LlamaConfig, device: torch.device, dtype: torc
     # The KV cache, too, wants some: a context of Code Llama's own length at least.
     fits = [p for p in PUBLISHED if p.weight_bytes + p.context * p.kv_bytes_per_token < free]
     best = max(fits, key=lambda p: p.weight_bytes, default=None)
-    smaller = f"{best.alias} would fit" if best else "no Code Llama fits, `embedded` does"
+    how = " with --dtype bfloat16" if dtype == torch.float32 else ""
+    smaller = f"{best.alias} would fit{how}" if best else "no Code Llama fits, `embedded` does"
     return f"{needs}{there}: {smaller}"
 
 

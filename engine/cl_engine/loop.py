@@ -138,6 +138,7 @@ class Engine:
         self.metrics = Metrics()
         self.lost: DeviceLost | None = None  # what ended the engine while it served
         self.active = 0  # requests under way
+        self._stopping = False
         self.last_used = time.monotonic()
         self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -196,7 +197,7 @@ class Engine:
             self.loaded.set_result(model)
             try:
                 while self._receive(core):
-                    core.step()
+                    core.step(lambda: self._receive(core, wait=False))
                 core.scheduler.fail_all(NotReady("the engine is stopping"))
             except DeviceLost as error:  # this process can compute no more
                 log.exception("the engine ends")
@@ -224,18 +225,20 @@ class Engine:
         self.metrics.watch(lambda: core.scheduler)
         return core
 
-    def _receive(self, core: Core) -> bool:
-        """Empty the inbox; sleep in it while there is nothing to do. False when told to stop."""
-        while True:
-            if core.scheduler.idle:
+    def _receive(self, core: Core, wait: bool = True) -> bool:
+        """Empty the inbox; `wait` in it while there is nothing to do. False when told to stop."""
+        while not self._stopping:
+            idle = wait and core.scheduler.idle
+            if idle:
                 core.check()
             try:
-                message = self.inbox.get(block=core.scheduler.idle)
+                message = self.inbox.get(block=idle)
             except queue.Empty:
                 return True
             if message is None:
-                return False
-            if isinstance(message, Submit):
+                self._stopping = True
+            elif isinstance(message, Submit):
                 core.scheduler.add(message.request)
             else:
                 core.scheduler.cancel(message.request)
+        return False

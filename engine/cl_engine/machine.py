@@ -33,9 +33,14 @@ class Machine(Protocol):
         ...
 
 
+def is_memory(error: BaseException) -> bool:
+    """Whether memory is short: torch's allocator says so, or CUDA or Triton, which have no type."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error)
+
+
 def raise_if_lost(error: BaseException) -> None:
     """Raises DeviceLost if `error` is one that CUDA goes on to give for whatever is asked next."""
-    if isinstance(error, torch.AcceleratorError) and not isinstance(error, torch.OutOfMemoryError):
+    if isinstance(error, torch.AcceleratorError) and not is_memory(error):
         raise DeviceLost(f"the device failed ({error}); restart the daemon") from error
 
 

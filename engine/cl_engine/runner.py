@@ -51,7 +51,7 @@ class Runner:
         for row in range(part.rows):
             allowed = self._mask(required) if required else None
             before = part.draft[:row]
-            forbidden = part.sequence.forbidden(row)
+            forbidden = part.sequence.forbidden(max(0, row - part.healed))
             found.append(
                 sampler.choice(
                     self._tokenizer.size,
@@ -75,17 +75,17 @@ class Runner:
         if sequence.lease is None:
             return []
         try:
-            return self._verify(sequence, part.draft, values)
+            return self._verify(sequence, part, values)
         except Exception as error:  # one request must not take the others with it
             wrong = EngineError(f"the engine failed: {error}")
             wrong.__cause__ = error
             return wrong
 
-    def _verify(self, sequence: Sequence, draft: list[int], values: Rows) -> list[Pick]:
+    def _verify(self, sequence: Sequence, part: Part, values: Rows) -> list[Pick]:
         new: list[Pick] = []
-        for value, guess in zip(values, [*draft, None], strict=False):
+        for value, guess in zip(values, [*part.draft, None], strict=False):
             if isinstance(value, Tensor):
-                new.append(self._pick(sequence, value, len(new)))
+                new.append(self._pick(sequence, value, max(0, len(new) - part.healed)))
             else:
                 new.append(Pick(value))
             token = new[-1].token

@@ -55,7 +55,8 @@ class Sampler:
 
     def __init__(self, params: SamplingParams):
         self.params = params
-        self.seed = random.getrandbits(63) if params.seed is None else params.seed
+        seed = random.getrandbits(63) if params.seed is None else params.seed
+        self.seed = (seed + 2**63) % 2**64 - 2**63  # 64 bits: the seeds s, s+1, … may pass them
         self._random = torch.Generator().manual_seed(self.seed)
         self._plain = Choice(params, self.seed, None)
 

@@ -161,7 +161,7 @@ class Scheduler:
 
     def next(self) -> list[Part]:
         """What the next step computes; empty if there is nothing to do."""
-        for sequence in [s for s in self._all if s.late and not s.unshown]:
+        for sequence in [s for s in self._all if s.late and not s.unshown and s.ending is None]:
             self._finish(sequence, ("length", "time"))
         self._shares.settle({s.request.origin.client for s in self._all})
         while self._waiting and self._start(self._waiting.first()):

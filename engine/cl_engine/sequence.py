@@ -197,14 +197,20 @@ class Sequence:
             old.tokens | kept of the old prompt | generated since              |
             tokens     | kept of the new prompt          | required ~ the rest |
 
-        The ids kept of the new prompt must be there already, and what was generated behind them
-        must agree with the text it requires. Then each of those tokens was the likeliest of more
-        than this one would have allowed itself, so that greedy results are those of a fresh one.
+        The new text must extend the old one, the ids kept of the new prompt must be there already,
+        and what was generated behind them must agree with the text it requires. Then each of those
+        tokens was the likeliest of more than this one would have allowed itself, so that greedy
+        results are those of a fresh one.
         """
         ours, theirs, kept = self.request, old.request, len(self.tokens)
         alike = ours.sampling == theirs.sampling and self.ends == old.ends
         free = not ours.limits.min_tokens and not theirs.limits.min_tokens
+        text, old_text = (
+            tokenizer.to_bytes(request.prompt.ids[old.start :]) for request in (ours, theirs)
+        )
         if not (alike and free and old.start <= kept and old.tokens[:kept] == self.tokens):
+            return False
+        if not text.startswith(old_text):
             return False
         produced = tokenizer.to_bytes(old.tokens[kept:])
         return produced.startswith(self.required) or self.required.startswith(produced)
@@ -230,6 +236,7 @@ class Sequence:
 
     def end(self, ending: Ending) -> FinishEvent:
         """Deliver what is left of the text; the event that is to follow."""
+        self.show()
         self.shown.finish()
         self.shown.deliver()
         return self.account(ending)

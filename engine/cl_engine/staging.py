@@ -1,7 +1,8 @@
 """What a step of the kernels is told: written on the host, brought to the device by a CUDA graph.
 
 There is one of everything, at a fixed place, so that graphs can hold the copies: whoever writes
-must know that the last step is over.
+must know that the last step is over. But for the choices behind a prompt's step: that step's own
+copy may bring them half written, and reads none of them; their head's graph copies them again.
 """
 
 import math
@@ -58,7 +59,7 @@ class Staging:
     def __init__(
         self, device: torch.device, vocab: int, rows: int, sequences: int, pages: int, size: int
     ):
-        self.rows, self._size = rows, size
+        self.rows, self._size, self._vocab = rows, size, vocab
         self.step = Packed(
             device,
             {
@@ -159,7 +160,8 @@ class Staging:
             p = choice.params
             if p.temperature >= GREEDY:
                 a["temperature"][i], a["seeds"][i] = p.temperature, choice.seed
-                a["top_k"][i], a["top_p"][i], a["min_p"][i] = p.top_k, p.top_p, p.min_p
+                a["top_k"][i] = min(p.top_k, self._vocab)
+                a["top_p"][i], a["min_p"][i] = p.top_p, p.min_p
             if choice.allowed is not None:
                 bits = numpy.packbits(choice.allowed, bitorder="little")
                 self.masks.arrays["allowed"][i].view(numpy.uint8)[: len(bits)] = bits

@@ -24,7 +24,7 @@ def _embed_kernel(
     BLOCK: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    # Waits before it starts others, as attention does: whatever runs after it may then read the
+    # Waits before it starts others, as no other op does: whatever runs after it may then read the
     # step's positions, lengths and page tables, and older keys and values, without a wait.
     wait(PDL)
     start(PDL)

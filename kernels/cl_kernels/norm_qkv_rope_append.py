@@ -80,10 +80,11 @@ def _norm_qkv_rope_append_kernel(
         tl.store(q + at + HALF, b.to(q.dtype.element_ty), mask=there[None, :])
     else:
         kept = slot >= 0
+        kv_head = ((head - HEADS) % KV_HEADS).to(tl.int64)
         if head < HEADS + KV_HEADS:
-            place = keys + (head - HEADS) * head_stride + slot * HEAD_DIM + d
+            place = keys + kv_head * head_stride + slot * HEAD_DIM + d
         else:
-            place = values + (head - HEADS - KV_HEADS) * head_stride + slot * HEAD_DIM + d
+            place = values + kv_head * head_stride + slot * HEAD_DIM + d
         tl.store(place, a.to(keys.dtype.element_ty), mask=kept)
         tl.store(place + HALF, b.to(keys.dtype.element_ty), mask=kept)
 

@@ -210,8 +210,8 @@ def _paged_attention_kernel(
         length = tl.load(lengths + mine)
         end = tl.minimum(begin + part_length, length)
         table = pages + mine * table_stride
-        keys += kv_head * head_stride
-        values += kv_head * head_stride
+        keys += kv_head.to(tl.int64) * head_stride
+        values += kv_head.to(tl.int64) * head_stride
         row = tl.load(firsts + mine)
         count = tl.load(firsts + mine + 1) - row
         old = length - count  # positions below are of earlier steps, and need no wait

@@ -132,8 +132,9 @@ def _prefill_attention_kernel(
         row = tl.load(firsts + sequence)
         count = tl.load(firsts + sequence + 1) - row
         table = pages + sequence * table_stride
-        keys += (head // GROUP) * head_stride
-        values += (head // GROUP) * head_stride
+        kv_head = (head // GROUP).to(tl.int64)
+        keys += kv_head * head_stride
+        values += kv_head * head_stride
         own = first + tl.arange(0, ROWS)
         d = tl.arange(0, HEAD_DIM)
         asked = (own < count)[:, None]

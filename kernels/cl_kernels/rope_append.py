@@ -43,7 +43,7 @@ def _rope_append_kernel(
     tl.store(place + HALF, second, mask=head < HEADS)
     slot = tl.load(slots + row)
     kept = (head >= HEADS) & there & (slot >= 0)
-    kv_head = (head - HEADS) % KV_HEADS
+    kv_head = ((head - HEADS) % KV_HEADS).to(tl.int64)
     into = kv_head * head_stride + slot * HEAD_DIM + d
     tl.store(keys + into, first, mask=kept & turns)
     tl.store(keys + into + HALF, second, mask=kept & turns)

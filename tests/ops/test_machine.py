@@ -11,7 +11,7 @@ from cl_engine.graphs import BUCKETS, GROUP, KernelMachine
 from cl_engine.loader import LoadedModel, load_model
 from cl_engine.machine import Rows, TorchMachine
 from cl_engine.models.llama import KVPool, Llama, Span
-from cl_engine.sampling import Choice, SamplingParams
+from cl_engine.sampling import Choice, Sampler, SamplingParams
 
 from tests.checkpoints import make_checkpoint
 from tests.serving.stepping import Bench
@@ -135,6 +135,19 @@ def test_tokens_are_chosen_as_asked(model: LoadedModel, machine: KernelMachine) 
     assert got[3] in likely and drawn <= likely and len(drawn) > 1
     again = machine.launch([span], choices)()
     assert got[:2] == again[:2] and got[3] == again[3]
+
+
+def test_any_top_k_and_seed_can_be_asked_for(model: LoadedModel, machine: KernelMachine) -> None:
+    """More than fits into the numbers of the kernel: all tokens, and one of its seeds."""
+    filled(model.llama, machine._pool, 4)
+    span = Span([5], 30, [0, 1], 1)
+
+    def chosen(top_k: int, seed: int) -> Rows:
+        params = SamplingParams(temperature=1.0, top_k=top_k, seed=seed)
+        return machine.launch([span], [Choice(params, Sampler(params).seed, None)])()
+
+    assert chosen(2**40, 2**63 - 1) == chosen(0, 2**63 - 1)
+    assert chosen(0, 2**63) == chosen(0, -(2**63))
 
 
 def test_answers_are_those_of_plain_torch(model: LoadedModel) -> None:

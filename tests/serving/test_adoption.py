@@ -195,3 +195,15 @@ def trace(model: LoadedModel, seed: int) -> None:
     if key not in WHOLE:
         WHOLE[key] = fresh(model, prefix).text
     assert all_of_it[-1].text == WHOLE[key]
+
+
+@pytest.mark.parametrize("done", [0, 1, 2])
+def test_less_text_is_another_question(model: LoadedModel, done: int) -> None:
+    """The old one was bound to text that is no longer there."""
+    core = Core(model, pages=80)
+    old = Asked(core, model, BEFORE + "em):\n        self.ite", "1")
+    steps(core, done)
+    new = Asked(core, model, BEFORE + "em):\n        self.", "2", follows="1")
+    core.run()
+    assert old.ended_by == "superseded"
+    assert new.text == fresh(model, BEFORE + "em):\n        self.").text

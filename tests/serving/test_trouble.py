@@ -58,7 +58,7 @@ def test_plain_torch_on_a_cpu_and_where_asked_for(model: LoadedModel) -> None:
     [
         ((7, 5), None, {}, r"NVIDIA H100 \(compute capability 7.5\) is older"),
         ((9, 4), "6.2", {}, "is not an NVIDIA GPU"),
-        ((9, 0), None, {"head_dim": 80}, "head_dim 80 is not a power of 2"),
+        ((9, 0), None, {"head_dim": 80}, "head_dim 80 is not 32, 64 or 128"),
         ((9, 0), None, {"ffn": 1000}, "intermediate_size 1000 is not a multiple of 32"),
     ],
 )
