@@ -3,16 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
 report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
-# Without an NVIDIA GPU, this small CPU build comes first, or pip takes gigabytes of CUDA with it.
+# Without an NVIDIA GPU a CPU build does; where pip's index has one of this version it is taken.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 
 .PHONY: demo test lint eval-embedded test-editors soak clean
 .DELETE_ON_ERROR:
 
+# On a socket of its own: the daemon of your editors is left alone.
 demo: .venv/engine
-	$(BIN)/cl-lsp complete examples/inventory.py --line 28 --column 24
-	$(BIN)/cl-lsp status
-	$(BIN)/cl-lsp stop
+	$(BIN)/cl-lsp complete examples/inventory.py --line 28 --column 24 --uds .venv/demo.sock
+	$(BIN)/cl-lsp status --uds .venv/demo.sock
+	$(BIN)/cl-lsp stop --uds .venv/demo.sock
 
 # What compares times runs by itself, behind all else. REPORTS, a folder, gets JUnit's reports.
 test: lint

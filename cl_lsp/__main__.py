@@ -92,9 +92,12 @@ def run_engine(arguments: list[str]) -> int:
     """Become the engine's process; `serve` listens on the user's socket unless told otherwise."""
     if arguments[0] == "serve" and not {"-h", "--help"} & set(arguments):
         given = {argument.split("=")[0] for argument in arguments}
-        if not given & {"--uds", "--host", "--port"}:
+        tcp = given & {"--host", "--port", "--api-key", "--no-auth"}
+        if not tcp and "--uds" not in given:
             arguments += ["--uds", str(default_socket())]
-        elif "--uds" not in given and not given & {"--token-file", "--no-auth"}:
+        elif tcp and not given & {"--host", "--port"}:
+            arguments += ["--host", "127.0.0.1"]  # the port is the engine's default
+        if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
     os.execv(PYTHON[0], [*PYTHON, "-m", "cl_engine", *arguments])
 
@@ -156,7 +159,7 @@ async def _serving(client: EngineClient, wanted: str | None) -> str:
                     f"\rstarting the engine… {waited:.0f} s ", end="", file=sys.stderr, flush=True
                 )
 
-        await Daemon(client, serving, Config.idle_exit_minutes).ensure(say)
+        await Daemon(client, Config(model=serving)).ensure(say)
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr)
     return serving
@@ -200,6 +203,8 @@ async def run_status(args: argparse.Namespace) -> int:
         return 0
     print(f"{status['model']}: {status['status']}, {status['active']} requests under way")
     print(f"pid {status['pid']}, version {status['version']}, at {status['address']}")
+    if status.get("computes"):
+        print(f"computes on: {status['computes']}")
     if card:
         print(f"context {card['context_length']}, can: {', '.join(card['capabilities'])}")
     return 0

@@ -27,6 +27,12 @@ class Config:
     kernels: str = "auto"
     """`torch`: a daemon that this editor starts runs the model without our GPU kernels, slower."""
 
+    context: int | None = None
+    """Tokens that a daemon started by this editor can see at once: fewer take less memory."""
+
+    kv_memory: float | None = None
+    """GiB of its KV cache; None: four contexts, or what is free."""
+
     time_budget_ms: int = 0
     """Show what there is after so many milliseconds. 0: when it is finished, however long."""
 
@@ -73,6 +79,12 @@ def _problem(name: str, value: object) -> str | None:
             return None if value is None or (isinstance(value, str) and value) else "must be a file"
         case "kernels":
             return None if value in ("auto", "torch") else 'must be "auto" or "torch"'
+        case "context":
+            good = value is None or (isinstance(value, int) and number and value > 0)
+            return None if good else "must be a whole number of tokens"
+        case "kv_memory":
+            good = value is None or (number and value > 0)  # type: ignore[operator]
+            return None if good else "must be a number of GiB above 0"
         case "plain_completion":
             return (
                 None if value is None or isinstance(value, bool) else "must be true, false or null"

@@ -17,6 +17,7 @@ from typing import Any
 import platformdirs
 
 from .client import Address, EngineClient
+from .config import Config
 from .errors import CannotStart, EngineGone
 
 # -P: the engine is started in the user's project, whose struct.py or torch.py is not to be run.
@@ -60,19 +61,11 @@ def user_address() -> Address:
 class Daemon:
     """The daemon behind one unix socket, as one client sees it."""
 
-    def __init__(
-        self,
-        client: EngineClient,
-        model: str,
-        idle_exit_minutes: float,
-        chat_template: str | None = None,
-        kernels: str = "auto",
-    ):
+    def __init__(self, client: EngineClient, config: Config):
         if client.address.uds is None:
             raise ValueError("only a daemon on a unix socket can be started")
         self._client, self._socket = client, client.address.uds
-        self._model, self._idle_exit = model, idle_exit_minutes
-        self._template, self._kernels = chat_template, kernels
+        self._config = config
 
     async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
         """Return when the model is loaded; starts the daemon if there is none.
@@ -111,12 +104,18 @@ class Daemon:
 
     def _start(self) -> tuple[subprocess.Popen, int]:
         """The new process and where its part of the log begins."""
-        command = [*PYTHON, "-m", "cl_engine", "serve", self._model]
-        command += ["--uds", str(self._socket), "--idle-exit", str(self._idle_exit)]
+        config = self._config
+        command = [*PYTHON, "-m", "cl_engine", "serve", config.model]
+        command += ["--uds", str(self._socket), "--idle-exit", str(config.idle_exit_minutes)]
         # Gigabytes are fetched when the user says so, not by the first key.
-        command += ["--no-download", "--kernels", self._kernels]
-        if self._template is not None:
-            command += ["--chat-template", self._template]
+        command += ["--no-download", "--kernels", config.kernels]
+        options = {
+            "--chat-template": config.chat_template,
+            "--context": config.context,
+            "--kv-memory": config.kv_memory,
+        }
+        for option, value in options.items():
+            command += [] if value is None else [option, str(value)]
         try:
             log_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _rotate(log_file())

@@ -122,14 +122,7 @@ class ClLsp(LanguageServer):
         await asyncio.shield(self._starting)
 
     async def _start_engine(self) -> None:
-        config = self.config
-        daemon = Daemon(
-            self.engine(),
-            config.model,
-            config.idle_exit_minutes,
-            config.chat_template,
-            config.kernels,
-        )
+        daemon = Daemon(self.engine(), self.config)
         async with progress(self, f"cl-lsp: loading {self.config.model}") as report:
             await daemon.ensure(report)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_bars import Bar, judge
+from bench_bars import GPU_BARS, Bar, judge
 from bench_drafts import speculation
 from bench_measures import clients, decode, steps, typing
 from bench_peers import SHORT, Lab, Result, Scale
@@ -114,7 +114,7 @@ def main(arguments: list[str]) -> int:
                 parser.error("--gpu: torch sees no GPU")
             import bench_gpu  # its kernels need Triton
 
-            device, known, bars = torch.cuda.get_device_name(), bench_gpu.MEASURES, bench_gpu.BARS
+            device, known, bars = torch.cuda.get_device_name(), bench_gpu.MEASURES, GPU_BARS
             lab = bench_gpu.Gpu(Path(folder))
         else:
             device, known, bars = "cpu", MEASURES, BARS

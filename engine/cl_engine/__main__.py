@@ -15,6 +15,7 @@ from . import __version__, show_prompt
 from .errors import AddressInUse, CannotServe, EngineError, UnknownModel
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+PORT = 23333  # lmdeploy's, which its users' clients know
 # Exit codes that a caller tells apart; everything else that goes wrong is 1.
 EXIT_CODES: dict[type[EngineError], int] = {UnknownModel: 2, AddressInUse: 3}
 
@@ -25,7 +26,7 @@ def _gib(text: str) -> int:
         size = float(text)
     except ValueError:
         size = math.nan
-    if not 0 < size < math.inf:
+    if not 0 < size < 2**30:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB above 0")
     return int(size * 2**30)
 
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "--dtype",
         default="auto",
         choices=("auto", "float32", "bfloat16"),
-        help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
+        help="of the weights (default: bfloat16 on a GPU; on a CPU float32, `embedded` int8)",
     )
     p.add_argument(
         "--context", type=int, metavar="N", help="at most so many tokens, for less memory"
@@ -83,9 +84,15 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--uds", type=Path, metavar="PATH", help="listen on this unix socket (mode 0600)"
     )
-    p.add_argument("--host", metavar="H", help="listen on TCP, loopback only (default 127.0.0.1)")
-    p.add_argument("--port", type=int, metavar="P", help="listen on this TCP port")
-    p.add_argument("--no-auth", action="store_true", help="over TCP, ask for no token")
+    p.add_argument("--host", metavar="H", help="listen on TCP (default 127.0.0.1)")
+    p.add_argument("--port", type=int, metavar="P", help=f"listen on TCP (default {PORT})")
+    p.add_argument(
+        "--api-key",
+        default=os.environ.get("CL_LSP_API_KEY"),
+        metavar="KEY",
+        help="over TCP, ask for this key (or $CL_LSP_API_KEY); other machines get in with it only",
+    )
+    p.add_argument("--no-auth", action="store_true", help="over TCP on loopback, ask for no token")
     p.add_argument(
         "--token-file", type=Path, metavar="PATH", help="over TCP, the token; made if new"
     )
@@ -140,37 +147,27 @@ def run_serve(args: argparse.Namespace) -> int:
 
     template = ChatTemplateConfig.from_json(args.chat_template) if args.chat_template else None
     # Take the address before torch is imported: of five daemons started at once four end here.
-    from .address import ensure_token, host_and_port, tcp_socket, unix_socket
+    from .address import host_and_port, tcp_socket, unix_socket
 
-    if args.uds is not None and args.port is None and args.host is None:
-        taken, where, token = unix_socket(args.uds), f"unix:{args.uds}", None
-    elif args.port is not None and args.uds is None:
-        host = args.host or LOOPBACK[0]
-        if host not in LOOPBACK:
-            raise CannotServe(
-                f"{host} is not loopback: serving other machines is not supported yet"
-            )
-        if args.no_auth:
-            token = None
-        elif args.token_file is None:
-            raise CannotServe("over TCP give --token-file PATH, or --no-auth")
-        else:
-            token = ensure_token(args.token_file)
-        taken, where = tcp_socket(host, args.port), None
-    else:
+    tcp = args.port is not None or args.host is not None
+    if tcp == (args.uds is not None):
         raise CannotServe("give either --uds PATH or --port P [--host H]")
-    with taken as listener:
+    host, key = args.host or LOOPBACK[0], _key(args) if tcp else None
+    port = PORT if args.port is None else args.port
+    with tcp_socket(host, port) if tcp else unix_socket(args.uds) as listener:
         from .hub import ensure, find_model
 
         (find_model if args.no_download else ensure)(args.model)
+        from .guard import Access
         from .serve import Serving, serve
 
-        where = where or f"http://{host_and_port(listener)}/v1"
+        where = f"http://{host_and_port(listener)}/v1" if tcp else f"unix:{args.uds}"
+        told = "" if key is None or args.api_key else f", token in {args.token_file}"
+        names = frozenset({"localhost"}) if host in LOOPBACK else None
         serving = Serving(
             args.model,
             where,
-            token,
-            token_file=None if token is None else args.token_file,
+            Access(key, told, tcp, names),
             idle_exit_s=args.idle_exit * 60,
             device=args.device,
             dtype=args.dtype,
@@ -180,8 +177,29 @@ def run_serve(args: argparse.Namespace) -> int:
             speculate=not args.no_drafts,
             template=template,
         )
-        serve(serving, listener)
+        again = serve(serving, listener)
+    if again:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", __package__ or "", *sys.argv[1:]])
     return 0
+
+
+def _key(args: argparse.Namespace) -> str | None:
+    """What is asked for over TCP. Raises CannotServe if it is too little."""
+    from .address import ensure_token
+
+    host = args.host or LOOPBACK[0]
+    if host not in LOOPBACK and not args.api_key:
+        raise CannotServe(f"{host} can be reached from other machines: give --api-key KEY")
+    if args.no_auth:
+        if args.api_key:
+            raise CannotServe("give either --api-key KEY or --no-auth")
+        return None
+    if args.api_key:
+        return args.api_key
+    if args.token_file is None:
+        raise CannotServe("over TCP give --token-file PATH, --api-key KEY or --no-auth")
+    return ensure_token(args.token_file)
 
 
 def run_export(args: argparse.Namespace) -> int:

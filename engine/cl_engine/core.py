@@ -60,6 +60,7 @@ class Core:
             torch.cuda.set_device(llama.device)  # this thread's: kernels and graphs go there
         pool = make_pool(llama, page_count(llama) if pages is None else pages)
         self._machine = machine(llama, pool)
+        self.computes = f"{device_name(llama)}, {model.dtype}, {self._machine.kind}"
         self._runner = Runner(self._machine, model.tokenizer)
         self._new_scheduler = lambda: Scheduler(
             model.tokenizer,
@@ -155,6 +156,12 @@ class Core:
         self.scheduler, self._flight = self._new_scheduler(), None
 
 
+def device_name(llama: Llama) -> str:
+    if llama.device.type == "cpu":
+        return "CPU"
+    return f"{torch.cuda.get_device_name(llama.device)} ({llama.device})"
+
+
 def page_count(llama: Llama, memory: int | None = None) -> int:
     """Pages of the KV cache: CONTEXTS whole contexts, or as many bytes as `memory` says.
 
@@ -165,7 +172,7 @@ def page_count(llama: Llama, memory: int | None = None) -> int:
     wanted = CONTEXTS * context if memory is None else memory // page
     free = free_memory(llama.device)
     if memory is not None and free is not None and memory > free:
-        raise EngineError(f"KV memory of {_mib(memory)}: only {_mib(free)} are free")
+        raise EngineError(f"KV memory of {_size(memory)}: only {_size(free)} are free")
     if free is not None:
         wanted = min(wanted, max(context, (free - HEADROOM) // page))
         free //= page
@@ -180,23 +187,25 @@ def _too_little(llama: Llama, given: int, asked: bool) -> str:
     config, page = llama.config, PAGE * llama.token_bytes
     needed = -(-config.context // PAGE) * page
     fits = given // page * PAGE
-    smaller = f"a context of {fits} tokens would fit" if fits >= MIN_CONTEXT else ""
+    smaller = (
+        f"a context of {fits} tokens would fit (--context {fits})" if fits >= MIN_CONTEXT else ""
+    )
     more = "give more KV memory" if asked else "give a smaller model" if not smaller else ""
     return (
-        f"no memory for a KV cache of {config.context} tokens ({_mib(needed)} needed,"
-        f" {_mib(given)} are given): {', or '.join(filter(None, (smaller, more)))}"
+        f"no memory for a KV cache of {config.context} tokens ({_size(needed)} needed,"
+        f" {_size(given)} are given): {', or '.join(filter(None, (smaller, more)))}"
     )
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.1f} MiB"
+def _size(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.1f} MiB"
 
 
 def make_pool(llama: Llama, pages: int) -> KVPool:
     try:
         return llama.new_pool(pages, PAGE)
     except (RuntimeError, MemoryError) as error:  # torch's, and numpy's on a CPU
-        size = _mib(pages * PAGE * llama.token_bytes)
+        size = _size(pages * PAGE * llama.token_bytes)
         raise EngineError(
             f"no memory for a KV cache of {pages * PAGE} tokens ({size} needed):"
             " give a smaller context"

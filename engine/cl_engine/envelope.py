@@ -3,12 +3,16 @@
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import asdict
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .errors import EngineError
-from .request import Event, FinishEvent, TextEvent
+from .request import Event, FinishEvent, TextEvent, Timings, Usage
+from .tokenizer import Tokenizer
+
+Numbered = tuple[int, Event]  # whose event it is, of the answers that one call wants
+Logprobs = dict[int, float]  # of a token: the chosen one first, then the likeliest
 
 
 def error_body(error: EngineError) -> dict[str, Any]:
@@ -16,12 +20,43 @@ def error_body(error: EngineError) -> dict[str, Any]:
     return {"error": body}
 
 
+@dataclass
+class Answer:
+    """What there is of one answer."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[Logprobs] = field(default_factory=list)
+    end: FinishEvent | None = None
+
+    def add(self, event: Event) -> None:
+        if isinstance(event, TextEvent):
+            self.text += event.text
+            self.tokens += event.tokens
+            self.logprobs += event.logprobs
+        elif isinstance(event, FinishEvent):
+            self.end = event
+
+
 class Envelope:
-    """Events in OpenAI's JSON, plus `stop_reason` and `timings`. Subclasses shape the choices."""
+    """Events in OpenAI's JSON, plus `stop_reason` and `timings`. Subclasses shape the choices.
+
+    reported: How many of the likeliest tokens are told beside each chosen one; None: nothing is.
+    each: So many answers belong to one prompt, one after the other.
+    echo: Texts that the answers of each prompt begin with.
+    """
 
     prefix, whole_object, chunk_object = "", "", ""
 
-    def __init__(self, model: str):
+    def __init__(
+        self,
+        model: str,
+        tokenizer: Tokenizer,
+        reported: int | None = None,
+        each: int = 1,
+        echo: Sequence[str] = (),
+    ):
+        self._tokenizer, self._reported, self._each, self._echo = tokenizer, reported, each, echo
         self._common = {
             "id": f"{self.prefix}-{uuid.uuid4().hex}",
             "created": int(time.time()),
@@ -36,46 +71,77 @@ class Envelope:
         """Where a piece of it stands in a chunk's choice."""
         return self.content(text)
 
-    def _choice(self, content: dict[str, Any], end: FinishEvent | None) -> dict[str, Any]:
+    def report(self, tokens: list[int], logprobs: list[Logprobs], offset: int) -> dict[str, Any]:
+        """Log-probabilities of `tokens`, whose text begins at `offset` of the answer."""
+        raise NotImplementedError
+
+    def _piece(self, token: int) -> str:
+        return self._tokenizer.render([token])
+
+    def _likeliest(self, logprobs: Logprobs) -> list[tuple[int, float]]:
+        ranked = sorted(logprobs.items(), key=lambda pair: -pair[1])
+        return ranked[: self._reported]
+
+    def _choice(
+        self, number: int, content: dict[str, Any], answer: Answer, offset: int
+    ) -> dict[str, Any]:
+        told, end = self._reported is not None, answer.end
         return {
-            "index": 0,
+            "index": number,
             **content,
-            "logprobs": None,
+            "logprobs": self.report(answer.tokens, answer.logprobs, offset) if told else None,
             "finish_reason": end.reason if end else None,
             "stop_reason": end.stop if end else None,
         }
 
-    async def whole(self, events: AsyncIterator[Event]) -> dict[str, Any]:
-        text, end = "", None
-        async for event in events:
-            if isinstance(event, TextEvent):
-                text += event.text
-            elif isinstance(event, FinishEvent):
-                end = event
-        choices = [self._choice(self.content(text), end)]
+    def _beginning(self, number: int) -> str:
+        return self._echo[number // self._each] if self._echo else ""
+
+    async def whole(self, events: AsyncIterator[Numbered], answers: int) -> dict[str, Any]:
+        got = [Answer(self._beginning(number)) for number in range(answers)]
+        offsets = [len(answer.text) for answer in got]
+        async for number, event in events:
+            got[number].add(event)
+        choices = [
+            self._choice(number, self.content(answer.text), answer, offsets[number])
+            for number, answer in enumerate(got)
+        ]
         # No end: the client has gone.
         body = self._common | {"object": self.whole_object, "choices": choices}
-        return body | (_counts(end) if end else {})
+        return body | _counts([answer.end for answer in got if answer.end], self._each)
 
-    async def chunks(self, events: AsyncIterator[Event], with_usage: bool) -> AsyncGenerator[bytes]:
+    async def chunks(
+        self, events: AsyncIterator[Numbered], answers: int, with_usage: bool
+    ) -> AsyncGenerator[bytes]:
         """Server-sent events; an error after the first one ends the stream as an `error` object."""
-        first = True
+        told = self._reported is not None
+        pending = [Answer(self._beginning(number)) for number in range(answers)]
+        offsets = [len(answer.text) for answer in pending]
+        begun: set[int] = set()
+        ends: list[FinishEvent] = []
         try:
-            async for event in events:
-                if isinstance(event, TextEvent) and event.text:
-                    yield self._sse([self._choice(self.delta(event.text, first), None)])
-                    first = False
-                elif isinstance(event, FinishEvent):
-                    yield self._sse([self._choice(self.delta("", first), event)])
-                    if with_usage:
-                        yield self._sse([], _counts(event))
+            async for number, event in events:
+                answer = pending[number]
+                answer.add(event)
+                if not (answer.text or answer.end or (told and answer.tokens)):
+                    continue
+                content = self.delta(answer.text, number not in begun)
+                yield self._data([self._choice(number, content, answer, offsets[number])])
+                begun.add(number)
+                if told:
+                    offsets[number] += sum(len(self._piece(i)) for i in answer.tokens)
+                if answer.end is not None:
+                    ends.append(answer.end)
+                pending[number] = Answer()
+            if with_usage and ends:
+                yield self._data([], _counts(ends, self._each))
         except EngineError as error:
-            yield _data(error_body(error))
+            yield data(error_body(error))
         yield b"data: [DONE]\n\n"
 
-    def _sse(self, choices: list[dict[str, Any]], more: dict[str, Any] | None = None) -> bytes:
+    def _data(self, choices: list[dict[str, Any]], more: dict[str, Any] | None = None) -> bytes:
         fields = {"object": self.chunk_object, "choices": choices}
-        return _data(self._common | fields | (more or {}))
+        return data(self._common | fields | (more or {}))
 
 
 class TextEnvelope(Envelope):
@@ -83,6 +149,21 @@ class TextEnvelope(Envelope):
 
     def content(self, text: str) -> dict[str, Any]:
         return {"text": text}
+
+    def report(self, tokens: list[int], logprobs: list[Logprobs], offset: int) -> dict[str, Any]:
+        pieces = [self._piece(token) for token in tokens]
+        offsets = []
+        for piece in pieces:
+            offsets.append(offset)
+            offset += len(piece)
+        return {
+            "tokens": pieces,
+            "token_logprobs": [own[i] for i, own in zip(tokens, logprobs, strict=True)],
+            "top_logprobs": [
+                {self._piece(i): value for i, value in self._likeliest(own)} for own in logprobs
+            ],
+            "text_offset": offsets,
+        }
 
 
 class ChatEnvelope(Envelope):
@@ -96,13 +177,41 @@ class ChatEnvelope(Envelope):
         content = {"content": text} if text else {}
         return {"delta": ({"role": "assistant"} if first else {}) | content}
 
+    def report(self, tokens: list[int], logprobs: list[Logprobs], offset: int) -> dict[str, Any]:
+        def one(token: int, value: float) -> dict[str, Any]:
+            raw = list(self._tokenizer.to_bytes([token]))
+            return {"token": self._piece(token), "logprob": value, "bytes": raw}
 
-def _data(fields: dict[str, Any]) -> bytes:
+        content = [
+            one(chosen, own[chosen])
+            | {"top_logprobs": [one(i, value) for i, value in self._likeliest(own)]}
+            for chosen, own in zip(tokens, logprobs, strict=True)
+        ]
+        return {"content": content, "refusal": None}
+
+
+def data(fields: dict[str, Any]) -> bytes:
+    """A server-sent event."""
     return b"data: " + json.dumps(fields, separators=(",", ":")).encode() + b"\n\n"
 
 
-def _counts(end: FinishEvent) -> dict[str, Any]:
-    usage = end.usage
+def total(ends: list[FinishEvent], each: int) -> tuple[Usage, Timings]:
+    """Of all answers together: the sum of what was used, and the longest of each phase.
+
+    A prompt counts once, however many answers it has, as OpenAI counts it.
+    """
+    usage = {name: sum(getattr(end.usage, name) for end in ends) for name in asdict(Usage())} | {
+        "prompt": sum(end.usage.prompt for end in ends) // each
+    }
+    names = ("queue_ms", "prefill_ms", "decode_ms")
+    timings = {name: max(getattr(end.timings, name) for end in ends) for name in names}
+    return Usage(**usage), Timings(**timings)
+
+
+def _counts(ends: list[FinishEvent], each: int) -> dict[str, Any]:
+    if not ends:
+        return {}
+    usage, timings = total(ends, each)
     return {
         "usage": {
             "prompt_tokens": usage.prompt,
@@ -119,5 +228,5 @@ def _counts(end: FinishEvent) -> dict[str, Any]:
                 "rejected_prediction_tokens": usage.drafted - usage.accepted,
             },
         },
-        "timings": {name: round(ms, 2) for name, ms in asdict(end.timings).items()},
+        "timings": {name: round(ms, 2) for name, ms in asdict(timings).items()},
     }

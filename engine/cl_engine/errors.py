@@ -6,6 +6,7 @@ class EngineError(Exception):
 
     status = 500
     kind = "server_error"
+    retry_s = 0  # after how many seconds another try may do
 
 
 class DeviceLost(EngineError):
@@ -37,6 +38,19 @@ class Unauthorized(EngineError):
     kind = "authentication_error"
 
 
+class Forbidden(EngineError):
+    """Whoever asks must not: a web page, or one who was told another name of this server."""
+
+    status = 403
+    kind = "permission_error"
+
+
+class TooLarge(InvalidRequest):
+    """More than a request can sensibly have."""
+
+    status = 431
+
+
 class Unsupported(InvalidRequest):
     """The loaded model lacks this capability."""
 
@@ -46,6 +60,7 @@ class Overloaded(EngineError):
 
     status = 429
     kind = "overloaded"
+    retry_s = 1
 
 
 class NotReady(EngineError):
@@ -53,6 +68,7 @@ class NotReady(EngineError):
 
     status = 503
     kind = "not_ready"
+    retry_s = 1
 
 
 class AddressInUse(EngineError):

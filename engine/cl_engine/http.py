@@ -1,157 +1,72 @@
-"""The wire: OpenAI's API over one engine, and `/health`. Parses, builds the prompt, streams events.
+"""The wire: OpenAI's API over one engine, llama.cpp's `/infill`, token ids, and `/health`.
 
-A client that hangs up cancels its request, before the first token as well as after it.
+A handler parses, builds prompts, and streams events. A client that hangs up cancels its request,
+before the first token as well as after it.
 """
 
 import asyncio
-import hmac
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Protocol
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from . import __version__
 from .catalogue import CAPABILITIES
-from .envelope import ChatEnvelope, Envelope, TextEnvelope, error_body
-from .errors import EngineError, InvalidRequest, Unauthorized, UnknownModel
+from .envelope import ChatEnvelope, Numbered, TextEnvelope
+from .errors import InvalidRequest, UnknownModel
 from .generation import default_new_tokens, prompt_room
+from .guard import Access, Guard, answer_errors
 from .hub import canonical_name
+from .llamacpp import InfillEnvelope
 from .loader import LoadedModel
-from .loop import Engine, Generation
+from .loop import Engine, Generation, Job
 from .metrics import CONTENT_TYPE as METRICS_TYPE
-from .prompt import Order, Prompt, completion_prompt, infilling_prompt, order_of
-from .request import Event, Lane, Limits, Origin
-from .sampling import SamplingParams
-from .structure import Rule, StopRules
+from .prompt import Prompt, completion_prompt, infilling_prompt, order_of, with_snippets
+from .requests import (
+    DEFAULT_COMPLETION,
+    ChatRequest,
+    CompletionRequest,
+    DetokenizeRequest,
+    GenerationRequest,
+    InfillRequest,
+    TokenizeRequest,
+)
 from .template import ChatTemplateConfig
 
 MAX_BODY = 8 << 20  # bytes; no context is nearly as long
-MAX_NAME = 256  # characters of what clients call themselves and their requests
-DEFAULT_COMPLETION = 16  # tokens, OpenAI's own default of this endpoint
 WIRE_VERSION = 1  # raised when an older client could no longer talk to this daemon
+OPEN = Access()
 
 
-class StreamOptions(BaseModel):
-    include_usage: bool = False
+class Form(Protocol):
+    """How the events of a call's answers are told."""
 
+    async def whole(self, events: AsyncIterator[Numbered], answers: int) -> dict[str, Any]: ...
 
-class GenerationRequest(BaseModel):
-    """What both kinds of request have; of the fields from `top_k` on only `user` is OpenAI's."""
-
-    model: str | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float = Field(default=1.0, ge=0, le=2)
-    top_p: float = Field(default=1.0, ge=0, le=1)
-    seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
-    stop: str | list[str] | None = None
-    n: Literal[1] = 1
-    stream: bool = False
-    stream_options: StreamOptions | None = None
-    top_k: int = Field(default=0, ge=0, description="0 keeps all")
-    min_p: float = Field(default=0.0, ge=0, le=1)
-    repetition_penalty: float = Field(default=1.0, gt=0, allow_inf_nan=False)
-    min_tokens: int = Field(default=0, ge=0)
-    lane: Lane = "completion"
-    user: str = Field(default="", max_length=MAX_NAME)
-    document: str = Field(default="", max_length=MAX_NAME)
-    request_id: str = Field(default="", max_length=MAX_NAME)
-    follows: str = Field(default="", max_length=MAX_NAME)
-    time_budget_ms: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-
-    def limits(self, max_tokens: int, more_stops: tuple[str, ...] = ()) -> Limits:
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return Limits(
-            max_tokens,
-            self.min_tokens,
-            (*more_stops, *stop),
-            structure=self.structure(),
-            budget_ms=self.time_budget_ms,
-        )
-
-    def structure(self) -> StopRules | None:
-        """Where the text ends by itself; only what completes a text has such rules."""
-        return None
-
-    def origin(self) -> Origin:
-        return Origin(self.user, self.document, self.request_id, self.follows)
-
-    def sampling(self) -> SamplingParams:
-        return SamplingParams(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
-            seed=self.seed,
-        )
-
-
-class CompletionRequest(GenerationRequest):
-    """`/v1/completions` as OpenAI defines it. With a `suffix` it is an infilling request."""
-
-    prompt: str
-    suffix: str | None = None
-    best_of: Literal[1] = 1
-    echo: Literal[False] = False
-    order: Order | None = Field(default=None, description="of an infilling prompt")
-    stop_at: list[Rule] = []
-    language: str = Field(default="", max_length=MAX_NAME)
-
-    def structure(self) -> StopRules | None:
-        if not self.stop_at:
-            return None
-        return StopRules(frozenset(self.stop_at), self.prompt, self.suffix or "", self.language)
-
-
-class ChatRequest(GenerationRequest):
-    """`/v1/chat/completions` as OpenAI defines it, text only."""
-
-    messages: list[dict[str, Any]]
-    lane: Lane = "chat"
-    max_completion_tokens: int | None = Field(default=None, ge=1)
+    def chunks(
+        self, events: AsyncIterator[Numbered], answers: int, with_usage: bool
+    ) -> AsyncGenerator[bytes]: ...
 
 
 def create_app(
-    engine: Engine,
-    token: str | None = None,
-    template: ChatTemplateConfig | None = None,
-    token_file: Path | None = None,
+    engine: Engine, access: Access = OPEN, template: ChatTemplateConfig | None = None
 ) -> FastAPI:
-    """The ASGI application; with `token`, all but `/health` asks for it as a bearer token.
+    """The ASGI application.
 
     `template` decides what a chat's messages become; without one they are a chat, or refused.
     """
-    where = f" (it is in {token_file})" if token_file else ""
-    app = FastAPI(version=__version__, max_body_size=MAX_BODY, openapi_url=None)
-
-    async def authorized(request: Request) -> None:
-        given = request.headers.get("authorization", "").encode()
-        if token is not None and not hmac.compare_digest(given, f"Bearer {token}".encode()):
-            raise Unauthorized(f"this server wants its token: Authorization: Bearer …{where}")
-
-    @app.exception_handler(EngineError)
-    async def on_engine_error(_request: Request, error: EngineError) -> JSONResponse:
-        return JSONResponse(error_body(error), status_code=error.status)
-
-    @app.exception_handler(HTTPException)
-    async def on_http_error(_request: Request, error: HTTPException) -> JSONResponse:
-        wrong = InvalidRequest(error.detail)
-        return JSONResponse(error_body(wrong), status_code=error.status_code)
-
-    @app.exception_handler(RequestValidationError)
-    async def on_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"][1:]) or "body"
-        wrong = InvalidRequest(f"{where}: {first['msg']}")
-        return JSONResponse(error_body(wrong), status_code=wrong.status)
+    app = FastAPI(
+        title="cl-lsp engine", version=__version__, max_body_size=MAX_BODY, docs_url=None,
+        redoc_url=None,
+    )  # fmt: skip
+    app.add_middleware(Guard, access=access)
+    answer_errors(app)
+    # `response_model=None`: what is answered is JSON already, in one of several forms.
+    api = APIRouter(dependencies=[Depends(access.authorized)])
 
     @app.get("/health")
     async def health() -> dict[str, Any]:
@@ -159,43 +74,49 @@ def create_app(
         return {
             "status": engine.state,
             "model": engine.model_name,
+            "computes": engine.computes,
             "version": __version__,
             "wire": WIRE_VERSION,
             "pid": os.getpid(),
             "active": engine.active,
         }
 
-    @app.get("/metrics", dependencies=[Depends(authorized)])
+    @api.get("/metrics", response_model=None)
     async def metrics() -> Response:
         """For Prometheus."""
         return Response(engine.metrics.text(), media_type=METRICS_TYPE)
 
-    @app.get("/v1/models", dependencies=[Depends(authorized)])
+    @api.get("/v1/models")
     async def models() -> dict[str, Any]:
-        loaded = await engine.model()
-        identity = loaded.identity if template is None else template.of(loaded.identity).identity
-        refused = {c: why for c in CAPABILITIES if (why := identity.refusal(c))}
-        card = {
-            "id": engine.model_name,
-            "object": "model",
-            "owned_by": "cl-lsp",
-            "context_length": loaded.llama.config.context,
-            "capabilities": [c for c in CAPABILITIES if c not in refused],
-            "refused": refused,
-        }
+        """The one that is served."""
+        card = model_card(engine.model_name, await engine.model(), template)
         return {"object": "list", "data": [card]}
 
-    @app.post("/v1/completions", dependencies=[Depends(authorized)], response_model=None)
-    async def completions(body: CompletionRequest, request: Request) -> Response:
-        check_model(engine, body.model)
-        limits = body.limits(body.max_tokens or DEFAULT_COMPLETION)
-        prompt = completion_of(await engine.model(), body, limits)
-        return await answer(request, body, prompt, limits, TextEnvelope(engine.model_name))
+    @api.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        check_model(engine, name)
+        return model_card(engine.model_name, await engine.model(), template)
 
-    @app.post("/v1/chat/completions", dependencies=[Depends(authorized)], response_model=None)
-    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+    @api.post("/v1/completions", response_model=None)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """The text that follows `prompt`, or that stands between it and `suffix`."""
         check_model(engine, body.model)
         loaded = await engine.model()
+        check_ids(loaded, body.biased)
+        limits = body.limits(body.max_tokens or DEFAULT_COMPLETION)
+        prompts = [prompt_of(loaded, body, one, limits.max_tokens) for one in body.prompts]
+        jobs = [Job(p, limits, body.sampling(i)) for p in prompts for i in range(body.n)]
+        echo = [text_of(loaded, one) for one in body.prompts] if body.echo else ()
+        name, reported = engine.model_name, body.reported
+        form = TextEnvelope(name, loaded.tokenizer, reported, body.n, echo)
+        return await answer(request, body, jobs, form)
+
+    @api.post("/v1/chat/completions", response_model=None)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        """The assistant's next message."""
+        check_model(engine, body.model)
+        loaded = await engine.model()
+        check_ids(loaded, body.biased)
         if template is None:
             loaded.identity.require("chat")
         decided = (template or ChatTemplateConfig(capability="chat")).of(loaded.identity)
@@ -204,27 +125,54 @@ def create_app(
         limits = body.limits(wanted or default_new_tokens(context), decided.config.stop_words)
         room = prompt_room(context, limits.max_tokens, "max_tokens")
         prompt = decided.prompt(loaded.tokenizer, body.messages, room)
-        return await answer(request, body, prompt, limits, ChatEnvelope(engine.model_name))
+        jobs = [Job(prompt, limits, body.sampling(i)) for i in range(body.n)]
+        form = ChatEnvelope(engine.model_name, loaded.tokenizer, body.reported, body.n)
+        return await answer(request, body, jobs, form)
+
+    @api.post("/infill", response_model=None)
+    async def infill(asked: InfillRequest, request: Request) -> Response:
+        """What llama.cpp's server answers: the text between `input_prefix` and `input_suffix`."""
+        loaded, body = await engine.model(), asked.completion()
+        limits = body.limits(body.max_tokens or DEFAULT_COMPLETION)
+        prompt = prompt_of(loaded, body, body.prompts[0], limits.max_tokens)
+        form = InfillEnvelope(engine.model_name, silent=asked.n_predict == 0)
+        return await answer(request, body, [Job(prompt, limits, body.sampling())], form)
+
+    @api.post("/tokenize")
+    async def tokenize(body: TokenizeRequest) -> dict[str, Any]:
+        """Token ids of a text, in llama.cpp's form and vLLM's."""
+        loaded = await engine.model()
+        tokenizer = loaded.tokenizer
+        ids: list[int] = tokenizer.encode(body.content or body.prompt or "")
+        ids = [tokenizer.bos, *ids] if body.add_special else ids
+        pieces = [{"id": i, "piece": tokenizer.render([i])} for i in ids]
+        return {
+            "tokens": pieces if body.with_pieces else ids,
+            "count": len(ids),
+            "max_model_len": loaded.llama.config.context,
+        }
+
+    @api.post("/detokenize")
+    async def detokenize(body: DetokenizeRequest) -> dict[str, Any]:
+        """The text of token ids: `content` for llama.cpp's clients, `prompt` for vLLM's."""
+        text = text_of(await engine.model(), body.tokens)
+        return {"content": text, "prompt": text}
 
     async def answer(
-        request: Request,
-        body: GenerationRequest,
-        prompt: Prompt,
-        limits: Limits,
-        envelope: Envelope,
+        request: Request, body: GenerationRequest, jobs: Sequence[Job], form: Form
     ) -> Response:
-        generation = Generation(engine, prompt, limits, body.sampling(), body.lane, body.origin())
+        generation = Generation(engine, jobs, body.lane, body.origin())
         connected = while_connected(request, generation)
         try:
             first = await anext(connected)  # what fails before the first event has an HTTP status
         except StopAsyncIteration:
             return Response(status_code=499)  # nobody is there to read it
         if not body.stream:
-            return JSONResponse(await envelope.whole(chain(first, connected)))
+            return JSONResponse(await form.whole(chain(first, connected), len(jobs)))
         with_usage = body.stream_options is not None and body.stream_options.include_usage
-        chunks = envelope.chunks(chain(first, connected), with_usage)
-        return EventStream(chunks)
+        return EventStream(form.chunks(chain(first, connected), len(jobs), with_usage))
 
+    app.include_router(api)
     return app
 
 
@@ -237,14 +185,58 @@ def check_model(engine: Engine, name: str | None) -> None:
         )
 
 
-def completion_of(model: LoadedModel, body: CompletionRequest, limits: Limits) -> Prompt:
-    """The prompt, cut to the context if need be; `dropped` then says how much is missing."""
-    room = prompt_room(model.llama.config.context, limits.max_tokens, "max_tokens")
+def model_card(
+    name: str, loaded: LoadedModel, template: ChatTemplateConfig | None
+) -> dict[str, Any]:
+    identity = loaded.identity if template is None else template.of(loaded.identity).identity
+    refused = {c: why for c in CAPABILITIES if (why := identity.refusal(c))}
+    return {
+        "id": name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "cl-lsp",
+        "context_length": loaded.llama.config.context,
+        "capabilities": [c for c in CAPABILITIES if c not in refused],
+        "refused": refused,
+    }
+
+
+def prompt_of(
+    model: LoadedModel, body: CompletionRequest, one: str | list[int], new_tokens: int
+) -> Prompt:
+    """A text is cut to the context if need be, and `dropped` says how much is missing; ids are not.
+
+    Raises InvalidRequest or Unsupported.
+    """
+    room = prompt_room(model.llama.config.context, new_tokens, "max_tokens")
+    if not isinstance(one, str):
+        return ids_prompt(model, one, room)
     if body.suffix is None:
-        return completion_prompt(model.tokenizer, body.prompt, room)
+        return completion_prompt(model.tokenizer, one, room)
     model.identity.require("infilling")
     order = body.order or order_of(model.identity.label, healed=True)
-    return infilling_prompt(model.tokenizer, body.prompt, body.suffix, room, order)
+    prefix = with_snippets(one, [(s.filename, s.text) for s in body.input_extra])
+    return infilling_prompt(model.tokenizer, prefix, body.suffix, room, order)
+
+
+def ids_prompt(model: LoadedModel, ids: list[int], room: int) -> Prompt:
+    """Token ids as they are, BOS or not: who sends them knows why."""
+    check_ids(model, ids)
+    if len(ids) > room:
+        raise InvalidRequest(f"prompt: {len(ids)} token ids; there is room for {room}")
+    return Prompt(ids, healable=0)
+
+
+def text_of(model: LoadedModel, one: str | list[int]) -> str:
+    if isinstance(one, str):
+        return one
+    check_ids(model, one)
+    return model.tokenizer.render(one)
+
+
+def check_ids(model: LoadedModel, ids: list[int]) -> None:
+    if max(ids, default=0) >= model.tokenizer.size:
+        raise InvalidRequest(f"{max(ids)} is no token id: there are {model.tokenizer.size}")
 
 
 class EventStream(Response):
@@ -269,7 +261,7 @@ class EventStream(Response):
         await send({"type": "http.response.body"})
 
 
-async def while_connected(request: Request, generation: Generation) -> AsyncGenerator[Event]:
+async def while_connected(request: Request, generation: Generation) -> AsyncGenerator[Numbered]:
     """The events of `generation`, which ends when the client hangs up or nobody reads on."""
     watch = asyncio.create_task(_end_at_hang_up(request, generation))
     try:
@@ -286,7 +278,7 @@ async def _end_at_hang_up(request: Request, generation: Generation) -> None:
     generation.close()
 
 
-async def chain(first: Event, rest: AsyncGenerator[Event]) -> AsyncIterator[Event]:
+async def chain(first: Numbered, rest: AsyncGenerator[Numbered]) -> AsyncIterator[Numbered]:
     try:
         yield first
         async for event in rest:

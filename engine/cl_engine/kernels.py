@@ -8,20 +8,20 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from platformdirs import user_cache_path
 
 from .config import LlamaConfig
-from .errors import EngineError
+from .errors import EngineError, InvalidRequest
 from .machine import Machine, TorchMachine, is_memory, raise_if_lost
 from .models.llama import KVPool, Llama
 
 log = logging.getLogger(__name__)
 Kernels = Literal["auto", "torch"]
 OLDEST = (8, 0)  # compute capability: Ampere
-OUT = "--kernels torch runs the model without them, slower"
+OUT = "--kernels torch (in an editor the option `kernels`) runs the model without them, slower"
 
 Progress = Callable[[int, int], None]
 
@@ -34,6 +34,8 @@ def machine_for(
     kernels: "auto", ours on a GPU; "torch", none. `progress` is told of the graphs that are made.
     Raises EngineError with the reason where ours were to be used and cannot be.
     """
+    if kernels not in get_args(Kernels):
+        raise InvalidRequest(f"kernels: {kernels!r} is none of {', '.join(get_args(Kernels))}")
     if llama.device.type == "cpu" or kernels == "torch":
         return TorchMachine
     if (reason := _refusal(llama)) is not None:

@@ -33,6 +33,7 @@ class LoadedModel:
     llama: Llama
     tokenizer: Tokenizer
     identity: Identity
+    dtype: str  # of the matrices
 
 
 def open_weights(facts: Facts) -> Checkpoint:
@@ -89,7 +90,8 @@ def load_model(
         raise EngineError(_too_large(name, config, place, chosen)) from error
     _fill(checkpoint, layout.destinations, progress)
     llama = Llama(replace(config, context=_context(context, config)), layout.weights)
-    return LoadedModel(name, llama, facts.tokenizer, facts.identity)
+    kind = str(chosen).removeprefix("torch.")
+    return LoadedModel(name, llama, facts.tokenizer, facts.identity, kind)
 
 
 def _context(wanted: int | None, config: LlamaConfig) -> int:
@@ -165,8 +167,16 @@ def _device(name: str) -> torch.device:
     if device is None or device.type not in ("cpu", "cuda"):
         raise EngineError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise EngineError(f"device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise EngineError(f"device {name!r}: {_no_cuda()}; `auto` takes what there is")
     return device
+
+
+def _no_cuda() -> str:
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA: install one with it"
+    if not torch.cuda.device_count():
+        return "PyTorch sees no CUDA device: is NVIDIA's driver there (`nvidia-smi`)?"
+    return f"PyTorch sees {torch.cuda.device_count()} CUDA devices"
 
 
 def _check_memory(name: str, config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> None:

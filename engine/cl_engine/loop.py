@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 # Half of the cores: the editor needs the rest, and a product of few rows gains nothing from more.
 THREADS = max(1, (os.cpu_count() or 1) // 2)
 
+WINDOW = 16  # answers of one call in the engine at once: the others shall have room, too
 STOP_S = 20  # seconds; a step of a large model on a CPU is the longest wait
 
 State = Literal["loading", "ok", "failed"]
@@ -47,46 +49,69 @@ class Cancel:
     request: Request
 
 
-class Generation:
-    """The events of one request, for one asyncio task; the last is its end.
+@dataclass(frozen=True)
+class Job:
+    """One of the answers that a call wants."""
 
-    Iterating raises what an ErrorEvent carries. `close` cancels what is not finished.
+    prompt: Prompt
+    limits: Limits
+    sampling: SamplingParams
+
+
+class Generation:
+    """The events of all answers that one call wants, for one asyncio task: (number, event).
+
+    At most WINDOW of them are in the engine at once. Iterating ends behind the last one's end, and
+    raises what an ErrorEvent carries. `close` cancels what is not finished.
     """
 
     def __init__(
         self,
         engine: "Engine",
-        prompt: Prompt,
-        limits: Limits,
-        sampling: SamplingParams,
+        jobs: Sequence[Job],
         lane: Lane = "completion",
         origin: Origin | None = None,
     ):
         self._engine = engine
-        self._events: asyncio.Queue[Event | None] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
+        self._lane: Lane = lane
+        self._origin = origin or Origin()
+        self._events: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._waiting = list(enumerate(jobs))[::-1]
+        self._running: dict[int, Request] = {}
+        self._open = True
+        engine.active += 1
+        while self._waiting and len(self._running) < WINDOW:
+            self._submit()
+
+    def _submit(self) -> None:
+        number, job = self._waiting.pop()
 
         def deliver(event: Event) -> None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is there to read
-                loop.call_soon_threadsafe(self._events.put_nowait, event)
+                self._loop.call_soon_threadsafe(self._events.put_nowait, (number, event))
 
-        self._request = Request(prompt, limits, sampling, deliver, lane, origin or Origin())
-        self._open = True
-        engine.active += 1
-        engine.submit(self._request)
+        request = Request(job.prompt, job.limits, job.sampling, deliver, self._lane, self._origin)
+        self._running[number] = request
+        self._engine.submit(request)
 
     def __aiter__(self) -> "Generation":
         return self
 
-    async def __anext__(self) -> Event:
-        event = await self._events.get()
-        if event is None:
+    async def __anext__(self) -> tuple[int, Event]:
+        found = await self._events.get()
+        if found is None:
             raise StopAsyncIteration
+        number, event = found
         if isinstance(event, ErrorEvent):
             raise event.error
         if isinstance(event, FinishEvent):
-            self._events.put_nowait(None)
-        return event
+            self._running.pop(number, None)
+            if self._waiting and self._open:
+                self._submit()
+            elif not self._running:
+                self._events.put_nowait(None)
+        return found
 
     def close(self) -> None:
         """End the iteration and the work behind it; no harm if both have ended already."""
@@ -95,7 +120,8 @@ class Generation:
         self._open = False
         self._engine.active -= 1
         self._engine.last_used = time.monotonic()
-        self._engine.cancel(self._request)
+        for request in self._running.values():
+            self._engine.cancel(request)
         self._events.put_nowait(None)
 
 
@@ -135,6 +161,7 @@ class Engine:
         self._kernels: Kernels = kernels
         self._making = making
         self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
+        self.computes: str | None = None  # on what, as what, and how, when it is loaded
         self.metrics = Metrics()
         self.lost: DeviceLost | None = None  # what ended the engine while it served
         self.active = 0  # requests under way
@@ -223,6 +250,7 @@ class Engine:
             report=self.metrics.report,
         )
         self.metrics.watch(lambda: core.scheduler)
+        self.computes = core.computes
         return core
 
     def _receive(self, core: Core, wait: bool = True) -> bool:

@@ -17,10 +17,11 @@ Rows = list[int | Tensor]  # a token that the machine chose, or logits [vocab] o
 class Machine(Protocol):
     """Computes a step of several sequences, and chooses tokens if it `chooses`.
 
-    `ahead`: it works while the host does something else, so that the next step is to be launched
-    before the last one's text is made.
+    `kind` is its name for people. `ahead`: it works while the host does something else, so that
+    the next step is to be launched before the last one's text is made.
     """
 
+    kind: str
     chooses: bool
     ahead: bool
     draft_cost: Cost
@@ -47,6 +48,7 @@ def raise_if_lost(error: BaseException) -> None:
 class TorchMachine:
     """`Llama.forward` as it is, on any device."""
 
+    kind = "plain PyTorch"
     chooses = ahead = False
     draft_cost = staticmethod(by_row)
 

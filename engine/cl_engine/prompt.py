@@ -5,6 +5,7 @@ functions of a tokenizer and strings; chats are `chat.py`'s. Source: facebookres
 `llama/generation.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -92,6 +93,15 @@ def infilling_prompt(
         return Prompt(ids, healable=0, dropped=dropped)
     ids = [tokenizer.bos, infill.prefix, infill.suffix, *after, infill.middle, *before]
     return Prompt(ids, healable=len(before), dropped=dropped)
+
+
+def with_snippets(prefix: str, snippets: Sequence[tuple[str, str]]) -> str:
+    """`prefix` behind pieces of other files, (name, text) each: the first to go if all is too much.
+
+    In front of it they stay what they are while one types, as llama.cpp's server has them.
+    """
+    parts = [f"# {name}\n{text.rstrip()}\n\n" for name, text in snippets if text.strip()]
+    return "".join(parts) + prefix
 
 
 def split_fill(text: str) -> tuple[str, str]:

@@ -2,10 +2,12 @@
 
 The steps and their order are those of transformers' generate (`generation/logits_process.py`), so
 that its users get what they know: forbidden tokens, repetition penalty, temperature, top-k, top-p,
-min-p. A machine that chooses by itself is given a `Choice`.
+min-p; bias, frequency and presence penalty, which are OpenAI's, come first. A machine that chooses
+by itself is given a `Choice`.
 """
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -26,6 +28,9 @@ class SamplingParams:
     top_p: float = 1.0
     min_p: float = 0.0
     repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0  # OpenAI's: off a logit for each time it was generated
+    presence_penalty: float = 0.0  # once, if it was
+    bias: tuple[tuple[int, float], ...] = ()  # (id, what is added to its logit)
     seed: int | None = None
     bad: tuple[tuple[int, ...], ...] = ()  # sequences of ids that are never completed
     logprobs: int = 0  # so many of the likeliest are reported with the chosen one
@@ -51,10 +56,13 @@ class Choice(NamedTuple):
 
 
 class Sampler:
-    """One request's sampler: its own random state, so that other requests change nothing."""
+    """One request's sampler: its own random state, so that other requests change nothing.
 
-    def __init__(self, params: SamplingParams):
-        self.params = params
+    `start`: where in its tokens those begin that are generated, or healed.
+    """
+
+    def __init__(self, params: SamplingParams, start: int = 0):
+        self.params, self._start = params, start
         seed = random.getrandbits(63) if params.seed is None else params.seed
         self.seed = (seed + 2**63) % 2**64 - 2**63  # 64 bits: the seeds s, s+1, … may pass them
         self._random = torch.Generator().manual_seed(self.seed)
@@ -63,7 +71,13 @@ class Sampler:
     @property
     def needs_logits(self) -> bool:
         """Whether only `pick` will do: what it takes is not in a `Choice`."""
-        return bool(self.params.logprobs) or self.params.repetition_penalty != 1
+        p = self.params
+        return bool(p.logprobs or p.bias or self._penalised)
+
+    @property
+    def _penalised(self) -> bool:
+        p = self.params
+        return bool(p.repetition_penalty != 1 or p.frequency_penalty or p.presence_penalty)
 
     def choice(
         self,
@@ -109,8 +123,15 @@ class Sampler:
         """`logits` [vocab], penalised; -inf for what must not come next."""
         p = self.params
         banned = forbidden | self._banned(tokens)
-        if banned or p.repetition_penalty != 1:
+        if banned or p.bias or self._penalised:
             logits = logits.clone()
+        for token, bias in p.bias:
+            logits[token] += bias
+        if p.frequency_penalty or p.presence_penalty:
+            counts = Counter(tokens[self._start :])
+            times = torch.tensor(list(counts.values()), dtype=logits.dtype)
+            off = p.frequency_penalty * times + p.presence_penalty
+            logits[list(counts)] -= off
         if banned:
             logits[list(banned)] = -torch.inf
         if p.repetition_penalty != 1:

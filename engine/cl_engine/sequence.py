@@ -113,7 +113,7 @@ class Sequence:
             tokens=list(healed.ids),
             draft=healed.draft,
             required=healed.required,
-            sampler=Sampler(request.sampling),
+            sampler=Sampler(request.sampling, len(healed.ids)),
             ends={i: own.get(i, f"token {i}") for i in (*own, *limits.stop_ids)},
             shown=Shown(request),
             start=len(healed.ids),

@@ -8,14 +8,14 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
 from .bar import loading_bar, making_bar
 from .facts import read_facts
-from .http import create_app
+from .guard import Access
+from .http import OPEN, create_app
 from .kernels import Kernels
 from .loop import Engine
 from .template import ChatTemplateConfig
@@ -29,14 +29,21 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, engine: Engine):
         super().__init__(config)
         self._engine = engine
+        self.again = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._engine.inbox.put(None)  # what is under way ends with an error of its own
         super().handle_exit(sig, frame)
 
+    def reload(self) -> None:
+        """End as if told to stop; the process then begins anew, with what its files say now."""
+        self.again = True
+        self.handle_exit(signal.SIGHUP, None)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
@@ -48,8 +55,7 @@ class Serving:
 
     model: str
     where: str
-    token: str | None = None
-    token_file: Path | None = None
+    access: Access = OPEN
     idle_exit_s: float = 0  # end after so long without a request; 0: never
     device: str = "auto"
     dtype: str = "auto"
@@ -60,8 +66,8 @@ class Serving:
     template: ChatTemplateConfig | None = None
 
 
-def serve(what: Serving, listener: socket.socket) -> None:
-    """Serve until told to stop, or idle for too long.
+def serve(what: Serving, listener: socket.socket) -> bool:
+    """Serve until told to stop, or idle for too long. True: it is to begin anew (SIGHUP).
 
     Raises the EngineError that kept the model from loading.
     """
@@ -81,7 +87,7 @@ def serve(what: Serving, listener: socket.socket) -> None:
         making=making_bar(),
     )
     config = uvicorn.Config(
-        create_app(engine, what.token, what.template, what.token_file),
+        create_app(engine, what.access, what.template),
         log_config=None,
         lifespan="off",
         proxy_headers=False,
@@ -100,9 +106,8 @@ def serve(what: Serving, listener: socket.socket) -> None:
                 gc.collect()  # what is there now stays: later collections need not look at it
                 gc.freeze()
                 seconds = time.monotonic() - began
-                asks = f", token in {what.token_file}" if what.token_file else ""
-                told = f"serving {what.model} on {what.where}, loaded in {seconds:.1f} s{asks}"
-                print(told, flush=True)
+                took = f"{engine.computes}, loaded in {seconds:.1f} s{what.access.where}"
+                print(f"serving {what.model} on {what.where}, {took}", flush=True)
             else:
                 server.should_exit = True
 
@@ -120,6 +125,7 @@ def serve(what: Serving, listener: socket.socket) -> None:
         engine.stop()
     if engine.error is not None:
         raise engine.error
+    return server.again
 
 
 async def _idle_exit(engine: Engine, server: Server, after_s: float) -> None:

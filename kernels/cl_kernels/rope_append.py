@@ -42,13 +42,14 @@ def _rope_append_kernel(
     tl.store(place, first, mask=head < HEADS)
     tl.store(place + HALF, second, mask=head < HEADS)
     slot = tl.load(slots + row)
-    kept = (head >= HEADS) & there & (slot >= 0)
+    kept = there & (tl.where(slot >= 0, head, -1) >= HEADS)
+    of_values = head >= HEADS + KV_HEADS
     kv_head = ((head - HEADS) % KV_HEADS).to(tl.int64)
     into = kv_head * head_stride + slot * HEAD_DIM + d
     tl.store(keys + into, first, mask=kept & turns)
     tl.store(keys + into + HALF, second, mask=kept & turns)
-    tl.store(values + into, first, mask=kept & ~turns)
-    tl.store(values + into + HALF, second, mask=kept & ~turns)
+    tl.store(values + into, first, mask=kept & of_values)
+    tl.store(values + into + HALF, second, mask=kept & of_values)
 
 
 def rope_append(

@@ -16,6 +16,7 @@ import pytest
 from cl_engine.__main__ import parser
 
 from cl_lsp.client import Address, EngineClient
+from cl_lsp.config import Config
 from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, user_address
 from cl_lsp.errors import CannotStart
 from tests.checkpoints import make_checkpoint
@@ -113,7 +114,7 @@ async def test_an_unwritable_log_is_said(home: Path) -> None:
     (home / "s").write_text("a file where the state directory should be")
     client = EngineClient(Address(uds=default_socket()))
     with pytest.raises(CannotStart, match="cannot write"):
-        await Daemon(client, "embedded", 1).ensure()
+        await Daemon(client, Config()).ensure()
     await client.close()
 
 
@@ -129,19 +130,24 @@ async def test_a_daemon_is_told_what_the_options_say(
     monkeypatch.setattr("cl_lsp.daemon.subprocess.Popen", popen)
     client = EngineClient(Address(uds=default_socket()))
     with pytest.raises(CannotStart, match="not started in this test"):
-        await Daemon(client, "7b", 0.5, "/t.json", "torch").ensure()
+        config = Config("7b", None, 48, 0.5, "/t.json", "torch", 4096, 1.5)
+        await Daemon(client, config).ensure()
     await client.close()
     told = commands[0][commands[0].index("serve") :]
     assert told[1] == "7b"
-    for name, value in {
+    wanted = {
         "--idle-exit": "0.5",
         "--kernels": "torch",
         "--chat-template": "/t.json",
-    }.items():
+        "--context": "4096",
+        "--kv-memory": "1.5",
+    }
+    for name, value in wanted.items():
         assert told[told.index(name) + 1] == value
     # The engine's own command line takes all of it.
     options = parser().parse_args(told)
-    assert (options.kernels, options.idle_exit) == ("torch", 0.5)
+    assert (options.kernels, options.idle_exit, options.context) == ("torch", 0.5, 4096)
+    assert options.kv_memory == 3 << 29
 
 
 def test_the_terminal(home: Path, tiny: Path) -> None:

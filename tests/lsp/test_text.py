@@ -151,8 +151,11 @@ def test_options() -> None:
     assert parse_config(good) == (Config("/m", None, 5, 0), [])
     assert parse_config({"timeBudgetMs": 300}) == (Config(time_budget_ms=300), [])
     assert parse_config({"kernels": "torch"}) == (Config(kernels="torch"), [])
+    less = {"context": 4096, "kvMemory": 1.5}
+    assert parse_config(less) == (Config(context=4096, kv_memory=1.5), [])
     wrong = [{"maxTokens": True}, {"maxTokens": 0}, {"model": ""}, {"x": 1}, [1], "a"]
-    wrong += [{"kernels": "cuda"}, {"kernels": None}]
+    wrong += [{"kernels": "cuda"}, {"kernels": None}, {"context": 0}, {"context": 1.5}]
+    wrong += [{"kvMemory": 0}, {"kvMemory": "1"}]
     for options in [*wrong, {"timeBudgetMs": -1}, {"timeBudgetMs": 0.5}]:
         config, problems = parse_config(options)
         assert config == Config()

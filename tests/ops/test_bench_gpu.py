@@ -9,7 +9,7 @@ pytest.importorskip("triton", reason="kernels need triton, which comes with PyTo
 import bench
 import bench_gpu
 import bench_model
-from bench_bars import judge
+from bench_bars import GPU_BARS, H200, judge
 from cl_engine.graphs import BUCKETS, KernelMachine
 
 
@@ -70,11 +70,11 @@ def test_the_daemon_is_driven_as_an_editor_does(gpu: bench_gpu.Gpu) -> None:
 
 
 def test_every_bar_is_of_something_measured() -> None:
-    assert {bar.name.split(".")[0] for bar in bench_gpu.BARS} <= set(bench_gpu.MEASURES)
+    assert {bar.name.split(".")[0] for bar in GPU_BARS} <= set(bench_gpu.MEASURES)
     for measures in (bench.MEASURES, bench_gpu.MEASURES):  # they share a line of JSON
         assert not set(measures) & set(bench.circumstances("c"))
     results = {"typing": {"first_ms": 8.0, "whole_ms": 100.0}}
-    judged = judge(results, bench_gpu.BARS, bench_gpu.H200)
+    judged = judge(results, GPU_BARS, H200)
     assert [verdict["pass"] for verdict in judged.values()] == [False, True]
-    assert judge(results, bench_gpu.BARS, "another") == {}
+    assert judge(results, GPU_BARS, "another") == {}
     assert len(BUCKETS) == 7

@@ -13,7 +13,7 @@ from cl_engine import kernels, loop
 from cl_engine.errors import DeviceLost, EngineError
 from cl_engine.kernels import machine_for
 from cl_engine.loader import LoadedModel, load_model
-from cl_engine.loop import Engine, Generation
+from cl_engine.loop import Engine, Generation, Job
 from cl_engine.machine import Rows, TorchMachine
 from cl_engine.models.llama import Span
 from cl_engine.prompt import Prompt
@@ -51,6 +51,8 @@ def hopper(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_torch_on_a_cpu_and_where_asked_for(model: LoadedModel) -> None:
     assert machine_for(model.llama, "auto", 64) is TorchMachine
     assert machine_for(on_gpu(), "torch", 1024) is TorchMachine
+    with pytest.raises(EngineError, match="'triton' is none of auto, torch"):
+        machine_for(model.llama, "triton", 64)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,9 @@ def test_what_the_kernels_cannot_is_said_with_the_way_out(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
-    with pytest.raises(EngineError, match=f"{said}.*--kernels torch runs the model without them"):
+    with pytest.raises(
+        EngineError, match=f"{said}.*--kernels torch .* runs the model without them"
+    ):
         machine_for(on_gpu(**config), "auto", 1024)
 
 
@@ -172,9 +176,9 @@ def test_a_lost_device_is_said_to_all_and_ends_the_daemon(
     ids = model.tokenizer.encode("x = ")
 
     async def ask() -> list[int]:
-        generation = Generation(engine, Prompt(ids, 0), Limits(9), SamplingParams())
+        generation = Generation(engine, [Job(Prompt(ids, 0), Limits(9), SamplingParams())])
         try:
-            events = [event async for event in generation]
+            events = [event async for _, event in generation]
         finally:
             generation.close()
         return [i for event in events if isinstance(event, TextEvent) for i in event.tokens]
