@@ -219,8 +219,8 @@ class KernelMachine:
     ) -> Callable[[], Rows]:
         """Wait for the chosen tokens, and bring the logits of those without a choice."""
         bare = [i for i, choice in enumerate(choices) if choice is None]
-        for own, i in zip(self._logits, bare, strict=False):
-            own.copy_(head.logits[rows[i]], non_blocking=True)
+        for place, i in enumerate(bare):
+            self._logits[place].copy_(head.logits[rows[i]], non_blocking=True)
         if self._over is not None:
             self._over.record()
 
@@ -229,8 +229,8 @@ class KernelMachine:
                 self._over.synchronize()
             tokens = self._chosen.tolist()
             found: Rows = [tokens[row] for row in rows]
-            for own, i in zip(self._logits, bare, strict=False):
-                found[i] = own.clone()
+            for place, i in enumerate(bare):
+                found[i] = self._logits[place].clone()
             return found
 
         return wait

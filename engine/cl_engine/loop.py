@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 
 from .core import CHUNK, Core, page_count
-from .errors import DeviceLost, EngineError, NotReady
+from .errors import DeviceLost, EngineError, NotReady, Overloaded
 from .hub import canonical_name
 from .kernels import Kernels, machine_for
 from .loader import LoadedModel, Progress, load_model
@@ -28,6 +28,8 @@ from .metrics import Metrics
 from .prompt import Prompt
 from .request import ErrorEvent, Event, FinishEvent, Lane, Limits, Origin, Request
 from .sampling import SamplingParams
+from .scheduler import MAX_RUNNING
+from .waiting import MAX_WAITING
 
 log = logging.getLogger(__name__)
 # Half of the cores: the editor needs the rest, and a product of few rows gains nothing from more.
@@ -80,6 +82,8 @@ class Generation:
         self._waiting = list(enumerate(jobs))[::-1]
         self._running: dict[int, Request] = {}
         self._open = True
+        if engine.full and lane != "inline":  # at once, not behind the step under way
+            raise Overloaded(f"{MAX_WAITING} requests are waiting already; try again")
         engine.active += 1
         while self._waiting and len(self._running) < WINDOW:
             self._submit()
@@ -93,6 +97,7 @@ class Generation:
 
         request = Request(job.prompt, job.limits, job.sampling, deliver, self._lane, self._origin)
         self._running[number] = request
+        self._engine.under_way += 1
         self._engine.submit(request)
 
     def __aiter__(self) -> "Generation":
@@ -103,10 +108,11 @@ class Generation:
         if found is None:
             raise StopAsyncIteration
         number, event = found
+        if isinstance(event, ErrorEvent | FinishEvent) and self._running.pop(number, None):
+            self._engine.under_way -= 1
         if isinstance(event, ErrorEvent):
             raise event.error
         if isinstance(event, FinishEvent):
-            self._running.pop(number, None)
             if self._waiting and self._open:
                 self._submit()
             elif not self._running:
@@ -120,8 +126,10 @@ class Generation:
         self._open = False
         self._engine.active -= 1
         self._engine.last_used = time.monotonic()
+        self._engine.under_way -= len(self._running)
         for request in self._running.values():
             self._engine.cancel(request)
+        self._running.clear()
         self._events.put_nowait(None)
 
 
@@ -164,7 +172,8 @@ class Engine:
         self.computes: str | None = None  # on what, as what, and how, when it is loaded
         self.metrics = Metrics()
         self.lost: DeviceLost | None = None  # what ended the engine while it served
-        self.active = 0  # requests under way
+        self.active = 0  # calls under way
+        self.under_way = 0  # their answers that are in the engine
         self._stopping = False
         self.last_used = time.monotonic()
         self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
@@ -181,6 +190,11 @@ class Engine:
         if not self.loaded.done():
             return "loading"
         return "ok" if self.error is None else "failed"
+
+    @property
+    def full(self) -> bool:
+        """Whether one more request would be refused, but for a key, which others give way to."""
+        return self.under_way >= MAX_RUNNING + MAX_WAITING
 
     def start(self) -> None:
         # A thread that is inside torch when the interpreter goes takes the process down with it.

@@ -4,7 +4,8 @@ Split over the cached positions; lengths are read on the device, so a graph's gr
 The rows of a sequence, and the query heads of a KV head, share one read of keys and values. The
 last program of a head and sequence to arrive merges their parts. No prefill: at most 16 rows.
 """
-# pyright: reportArgumentType=false, reportCallIssue=false
+# pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportAssignmentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 # (its types know neither launches nor their constants)
 
 from dataclasses import dataclass

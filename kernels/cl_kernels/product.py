@@ -4,8 +4,8 @@ One row: fused multiply-add, all of the program's weights in registers at once. 
 the rows padded to 8 or 16. The first tiles are asked for before the wait for the kernel that makes
 the activations.
 """
-# pyright: reportGeneralTypeIssues=false
-# (its types do not know static_range)
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (its types know neither static_range nor what a constant may be)
 
 import triton
 import triton.language as tl

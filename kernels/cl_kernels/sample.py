@@ -5,6 +5,7 @@ temperature, top-k, top-p, min-p. The draw is the largest of score + Gumbel nois
 function of seed, position and token: no state, and whatever else is computed changes nothing.
 """
 # pyright: reportArgumentType=false, reportCallIssue=false, reportGeneralTypeIssues=false
+# pyright: reportAssignmentType=false, reportOperatorIssue=false, reportAttributeAccessIssue=false
 # (its types know neither launches nor their constants)
 
 from dataclasses import dataclass
