@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy
 import torch
 
+MOST = 1e30  # of a penalised logit: divided by the lowest temperature it is still finite
 GREEDY = 1e-4  # a lower temperature would overflow, and picks the likeliest token anyway
 
 
@@ -132,13 +133,13 @@ class Sampler:
             times = torch.tensor(list(counts.values()), dtype=logits.dtype)
             off = p.frequency_penalty * times + p.presence_penalty
             logits[list(counts)] -= off
-        if banned:
-            logits[list(banned)] = -torch.inf
         if p.repetition_penalty != 1:
             seen = torch.tensor(sorted(set(tokens)))
             old = logits[seen]
             new = torch.where(old < 0, old * p.repetition_penalty, old / p.repetition_penalty)
-            logits[seen] = new
+            logits[seen] = new.clamp(-MOST, MOST)
+        if banned:
+            logits[list(banned)] = -torch.inf
         return logits
 
     def _banned(self, tokens: list[int]) -> set[int]:

@@ -42,13 +42,20 @@ def running(*args: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @contextlib.contextmanager
+def unread(*args: str) -> Iterator[None]:
+    """A daemon whose log nobody reads."""
+    with running(*args) as process:
+        assert process.stdout is not None
+        # Or the log, a line for each request, fills the pipe and the daemon waits for ever.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield
+
+
+@contextlib.contextmanager
 def daemon(model: str | Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="clx") as folder:
         uds = Path(folder) / "e.sock"
-        with running(str(model), "--uds", str(uds)) as process:
-            assert process.stdout is not None
-            # Or the log, a line for each request, fills the pipe and the daemon waits for ever.
-            threading.Thread(target=process.stdout.read, daemon=True).start()
+        with unread(str(model), "--uds", str(uds)):
             yield uds
         assert not uds.exists()
 

@@ -14,7 +14,7 @@ import openai
 import pytest
 from cl_engine.facts import read_facts
 
-from tests.serving.test_engine import FILE, running
+from tests.serving.test_engine import FILE, running, unread
 
 KEY = "YOUR_API_KEY"
 QUESTION = "import socket\n\ndef ping_exponential_backoff(host: str):"
@@ -33,7 +33,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     template.write_text(TEMPLATE)
     port = free_port()
     options = ["--port", str(port), "--api-key", KEY, "--chat-template", str(template)]
-    with running("embedded", *options):
+    with unread("embedded", *options):
         yield port
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from cl_engine.sampling import Sampler, SamplingParams
+from cl_engine.sampling import GREEDY, Sampler, SamplingParams
 from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
@@ -129,3 +129,10 @@ def test_logprobs_are_the_models_own() -> None:
         assert value == pytest.approx(float(logs[token]))
     pairs = itertools.pairwise(list(pick.logprobs.values())[-2:])
     assert all(a >= b for a, b in pairs)
+
+
+@pytest.mark.parametrize("penalty", [5e-324, 1e-30, 1e300])
+def test_no_penalty_is_too_much(penalty: float) -> None:
+    params = SamplingParams(temperature=GREEDY, repetition_penalty=penalty, bad=((2,),), seed=1)
+    pick = Sampler(params).pick(LOGITS, SEEN)
+    assert 0 <= pick.token < len(LOGITS) and pick.token != 2
