@@ -29,6 +29,7 @@ ENGINE_COMMANDS = {
     "pull": "download a model from the Hugging Face hub",
     "models": "list the models: who can do what, what is on this disk",
     "prompt": "print the token ids that a request becomes",
+    "doctor": "say what this machine has and lacks, and what to do",
     "export": "write a model as plain files",
 }
 STOP_TIMEOUT_S = 10
@@ -99,6 +100,8 @@ def run_engine(arguments: list[str]) -> int:
             arguments += ["--host", "127.0.0.1"]  # the port is the engine's default
         if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
+    if arguments[0] == "doctor" and not any(a.startswith("--uds") for a in arguments):
+        arguments += ["--uds", str(default_socket())]
     os.execv(PYTHON[0], [*PYTHON, "-m", "cl_engine", *arguments])
 
 

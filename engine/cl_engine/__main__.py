@@ -1,4 +1,4 @@
-"""Commands that need the engine: `python -m cl_engine serve|pull|models|prompt|export`.
+"""Commands that need the engine: `python -m cl_engine serve|pull|models|prompt|doctor|export`.
 
 `cl-lsp` passes them on.
 """
@@ -114,6 +114,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print a list of JSON objects")
     p = commands.add_parser("prompt", help="print the token ids that a request becomes")
     show_prompt.add_arguments(p)
+    p = commands.add_parser("doctor", help="say what this machine has and lacks for the engine")
+    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
+    p.add_argument("--json", action="store_true", help="print a list of JSON objects")
     p = commands.add_parser("export", help="write a model as plain bf16 Hugging Face files")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("directory", type=Path, metavar="DIR")
@@ -202,6 +205,12 @@ def _key(args: argparse.Namespace) -> str | None:
     return ensure_token(args.token_file)
 
 
+def run_doctor(args: argparse.Namespace) -> int:
+    from . import doctor
+
+    return doctor.run(args)
+
+
 def run_export(args: argparse.Namespace) -> int:
     from .export import export
 
@@ -231,6 +240,7 @@ RUN = {
     "pull": run_pull,
     "models": run_models,
     "prompt": show_prompt.run,
+    "doctor": run_doctor,
     "export": run_export,
 }
 

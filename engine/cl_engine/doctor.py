@@ -1,0 +1,180 @@
+"""`cl-lsp doctor`: what this machine has for the engine, and what to do about what it lacks."""
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from .errors import EngineError
+from .facts import read_facts
+from .kernels import OLDEST, compile_cache
+from .listing import rows
+from .loader import free_memory
+
+State = Literal["ok", "note", "wrong"]
+MARKS: dict[State, str] = {"ok": "✓", "note": "–", "wrong": "✗"}
+GHOST_TEXT = (0, 12)  # of Neovim
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`fix`: what to do, if anything. What is `wrong` keeps something from working."""
+
+    what: str
+    state: State
+    said: str
+    fix: str = ""
+
+
+def python() -> Iterator[Finding]:
+    yield Finding("Python", "ok", f"{platform.python_version()} in {sys.prefix}")
+
+
+def pytorch() -> Iterator[Finding]:
+    cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    yield Finding("PyTorch", "ok", f"{torch.__version__}, {cuda}")
+
+
+def gpu() -> Iterator[Finding]:
+    """The driver, each GPU, and what the kernels need to be compiled."""
+    smi = _first_line("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
+    if not torch.cuda.is_available():
+        if smi is None:
+            yield Finding("GPU", "note", "no NVIDIA driver here: models run on the CPU")
+        elif torch.version.cuda is None:
+            fix = "install PyTorch with CUDA: pip install --force-reinstall torch"
+            yield Finding("GPU", "wrong", f"{smi}, but PyTorch is built without CUDA", fix)
+        else:
+            fix = f"a driver for CUDA {torch.version.cuda}, or an older PyTorch"
+            yield Finding("GPU", "wrong", f"{smi}, but PyTorch cannot use it", fix)
+        return
+    for index in range(torch.cuda.device_count()):
+        free, size = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        said = f"cuda:{index}, {name}, {free / 1e9:.1f} of {size / 1e9:.1f} GB free"
+        capability = torch.cuda.get_device_capability(index)
+        old = capability < OLDEST
+        fix = "--kernels torch (in an editor the option `kernels`)" if old else ""
+        said += f"; compute capability {capability[0]}.{capability[1]}"
+        yield Finding("GPU", "wrong" if old else "ok", said, fix)
+    yield from _compiler()
+
+
+def _compiler() -> Iterator[Finding]:
+    try:
+        yield Finding("Triton", "ok", importlib.metadata.version("triton"))
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("Triton", "wrong", "is not installed", "pip install triton")
+    compiler = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    headers = Path(sysconfig.get_paths()["include"], "Python.h").is_file()
+    if compiler and headers:
+        yield Finding("C compiler", "ok", f"{compiler}, with Python's headers")
+    else:
+        lacks = "a C compiler" if not compiler else "Python's headers"
+        fix = "Debian: apt install gcc python3-dev"
+        yield Finding("C compiler", "wrong", f"Triton needs {lacks}", fix)
+    cache = Path(os.environ.get("TRITON_CACHE_DIR") or compile_cache())
+    kernels = sum(1 for _ in cache.rglob("*.cubin")) if cache.is_dir() else 0
+    said = f"{kernels} in {cache}" if kernels else "none yet: the first start takes half a minute"
+    yield Finding("compiled kernels", "ok", said)
+
+
+def memory() -> Iterator[Finding]:
+    free = free_memory(torch.device("cpu"))
+    if free is not None:
+        yield Finding("memory", "ok", f"{free / 1e9:.1f} GB free, {os.cpu_count()} cores")
+
+
+def models() -> Iterator[Finding]:
+    try:
+        read_facts("embedded")
+        yield Finding("embedded model", "ok", "is complete")
+    except EngineError as error:
+        yield Finding("embedded model", "wrong", str(error), "install cl-lsp again")
+    here = [row.name for row in rows() if row.path is not None and row.hub_id is not None]
+    fix = "" if here else "cl-lsp pull 7b"
+    yield Finding(
+        "Code Llama", "ok" if here else "note", ", ".join(here) or "none on this disk", fix
+    )
+
+
+def daemon(uds: Path | None) -> Iterator[Finding]:
+    if uds is None:
+        return
+    if not uds.exists():
+        yield Finding("daemon", "ok", f"none runs; the first editor starts one at {uds}")
+        return
+    if not uds.is_socket():
+        yield Finding("daemon", "wrong", f"{uds} is not a socket", "move it away")
+        return
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(2)
+            client.connect(str(uds))
+        yield Finding("daemon", "ok", f"answers at {uds}; more: cl-lsp status")
+    except ConnectionRefusedError:
+        yield Finding("daemon", "ok", f"none runs; {uds} was left by one, and will be replaced")
+    except OSError as error:
+        fix = f"look who owns {uds.parent}, and its mode"
+        yield Finding("daemon", "wrong", f"{uds}: {error.strerror or error}", fix)
+
+
+def editors() -> Iterator[Finding]:
+    command = shutil.which("cl-lsp")
+    fix = "" if command else "link .venv/bin/cl-lsp to a folder of PATH, or give editors its path"
+    yield Finding("cl-lsp", "ok" if command else "note", command or "is not on PATH", fix)
+    found = False
+    for name in ("nvim", "code", "hx", "emacs", "vim"):
+        if (version := _first_line(name, "--version")) is not None:
+            found = True
+            old = name == "nvim" and _numbers(version) < GHOST_TEXT
+            fix = "ghost text needs Neovim 0.12" if old else ""
+            yield Finding("editor", "note" if old else "ok", version, fix)
+    if not found:
+        yield Finding("editor", "note", "none that is known is on PATH")
+
+
+def _first_line(*command: str) -> str | None:
+    """Of what it prints; None if it is not there, or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.strip().splitlines()
+    return lines[0] if done.returncode == 0 and lines else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    words = [word.lstrip("v") for word in version.split()]
+    dotted = next((word for word in words if word[:1].isdigit()), "0")
+    return tuple(int(part) for part in dotted.split("-")[0].split(".") if part.isdigit())
+
+
+def examine(uds: Path | None) -> list[Finding]:
+    checks: list[Callable[[], Iterator[Finding]]] = [python, pytorch, gpu, memory, models]
+    return [found for check in [*checks, lambda: daemon(uds), editors] for found in check()]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found; 1 if something keeps something from working."""
+    findings = examine(args.uds)
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        width = max(len(finding.what) for finding in findings)
+        for found in findings:
+            fix = f"\n    {'':{width}}→ {found.fix}" if found.fix else ""
+            print(f"{MARKS[found.state]} {found.what:{width}}  {found.said}{fix}")
+    return int(any(found.state == "wrong" for found in findings))
