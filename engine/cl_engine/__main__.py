@@ -183,7 +183,8 @@ def run_serve(args: argparse.Namespace) -> int:
         again = serve(serving, listener)
     if again:
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", __package__ or "", *sys.argv[1:]])
+        # As it was started, `-P` included: no file of the project that it runs in is imported.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     return 0
 
 

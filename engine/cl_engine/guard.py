@@ -100,7 +100,9 @@ def answer_errors(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
         said = first["msg"].removeprefix("Value error, ")
-        if not where and "json" not in request.headers.get("content-type", ""):
+        if first["type"] == "json_invalid":
+            where, said = "", "the body is not JSON"
+        elif not where and "json" not in request.headers.get("content-type", ""):
             said = "send JSON, and say so: Content-Type: application/json"
         wrong = InvalidRequest(f"{where}: {said}" if where else said)
         return JSONResponse(error_body(wrong), wrong.status)

@@ -23,7 +23,7 @@ FILE = (Path(__file__).parents[2] / "examples" / "inventory.py").read_text()
 
 
 def start(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "cl_engine", *args]
+    command = [sys.executable, "-P", "-m", "cl_engine", *args]  # as `cl-lsp` starts it
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 

@@ -242,6 +242,17 @@ async def test_infill_as_llamacpps_clients_ask(http: httpx2.AsyncClient) -> None
     assert (await http.post("/infill", json={"input_extra": [1]})).status_code == 400
 
 
+async def test_a_body_that_is_no_json_is_said(http: httpx2.AsyncClient) -> None:
+    async def said(content: str, kind: str) -> str:
+        headers = {"content-type": kind}
+        response = await http.post("/v1/completions", content=content, headers=headers)
+        assert response.status_code == 400
+        return response.json()["error"]["message"]
+
+    assert await said('{"prompt": ', "application/json") == "the body is not JSON"
+    assert "Content-Type: application/json" in await said('{"prompt": "a"}', "text/plain")
+
+
 async def test_token_ids_there_and_back(http: httpx2.AsyncClient) -> None:
     tokenizer = read_facts("embedded").tokenizer
     text = "def f(x):\n\treturn 'é 漢'  # <PRE>\r\n"
@@ -292,12 +303,16 @@ async def test_a_reload_serves_on_with_what_the_files_say_now(tmp_path: Path) ->
         async with client:
             chat = {"messages": [{"role": "user", "content": "x = "}], "max_tokens": 2}
             assert (await client.post("/v1/chat/completions", json=chat)).status_code == 200
+            commands = [Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")]
             template.write_text('{"model_name": "codellama", "capability": "infilling"}')
             process.send_signal(signal.SIGHUP)
             assert process.stdout is not None
             for line in iter(process.stdout.readline, ""):
                 if line.startswith("serving "):
                     break
+            commands.append(Path(f"/proc/{process.pid}/cmdline").read_text().split("\0"))
             refused = await client.post("/v1/chat/completions", json=chat)
             assert refused.status_code == 400 and "<FILL>" in refused.text
             assert (await client.get("/health")).json()["pid"] == process.pid
+    # As it was started, or it would import what lies in its folder.
+    assert commands[0] == commands[1] and "-P" in commands[0]
