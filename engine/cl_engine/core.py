@@ -26,7 +26,7 @@ CONTEXTS = 4  # whole contexts that the KV memory may hold, if there is so much 
 HEADROOM = 1 << 30  # bytes, for activations
 # Prompt tokens of a step. On a CPU 64 go as fast as 256, one by one (1,590 tokens a second against
 # 1,430), and who waits for the step waits a quarter of the time. On a GPU 1,024 take five times as
-# long as a step of decoding, whatever the model.
+# long as a step of decoding (7B on an H100: docs/performance.md).
 CHUNK = {"cpu": 64, "cuda": 1024}
 
 

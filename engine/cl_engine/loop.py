@@ -249,7 +249,7 @@ class Engine:
 
     def _refuse(self, error: EngineError) -> None:
         """Every request from now on, until told to stop."""
-        while (message := self.inbox.get()) is not None:
+        while not self._stopping and (message := self.inbox.get()) is not None:
             if isinstance(message, Submit):
                 message.request.deliver(ErrorEvent(error))
 

@@ -106,7 +106,9 @@ def test_the_kv_cache_is_as_large_as_memory_allows(
     with pytest.raises(EngineError, match="KV memory of .* only .* are free"):
         core.page_count(llama, memory=1 << 41)
     monkeypatch.setattr(core, "free_memory", lambda _: context - 1)
-    with pytest.raises(EngineError, match=r"512 tokens \(.* a context of 496 tokens would fit"):
+    with pytest.raises(
+        EngineError, match=r"512 tokens \(.* a context of 496 tokens would fit \(--context 496\)$"
+    ):
         core.page_count(llama)
     monkeypatch.setattr(core, "free_memory", lambda _: page)
     with pytest.raises(EngineError, match=r"are given\): give a smaller model$"):
