@@ -31,6 +31,16 @@ def _gib(text: str) -> int:
     return int(size * 2**30)
 
 
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 <= minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of minutes, 0 or more")
+    return minutes
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="cl-lsp", description=__doc__)
     top.add_argument("--version", action="version", version=__version__)
@@ -48,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="F.json",
         help='what chats become: {"model_name": "codellama", "capability": "completion"}',
+    )
+    p.add_argument(
+        "--chat-model", metavar="MODEL", help="for chats that name none (default: the same)"
     )
     p.add_argument(
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:N"
@@ -97,8 +110,15 @@ def parser() -> argparse.ArgumentParser:
         "--token-file", type=Path, metavar="PATH", help="over TCP, the token; made if new"
     )
     p.add_argument(
+        "--unload-after",
+        type=_minutes,
+        default=0,
+        metavar="MINUTES",
+        help="free a model's memory after so long without a request (default: never)",
+    )
+    p.add_argument(
         "--idle-exit",
-        type=float,
+        type=_minutes,
         default=0,
         metavar="MINUTES",
         help="stop after so long without a request (default: never)",
@@ -160,25 +180,33 @@ def run_serve(args: argparse.Namespace) -> int:
     with tcp_socket(host, port) if tcp else unix_socket(args.uds) as listener:
         from .hub import ensure, find_model
 
-        (find_model if args.no_download else ensure)(args.model)
+        for model in filter(None, (args.model, args.chat_model)):
+            (find_model if args.no_download else ensure)(model)
         from .guard import Access
+        from .registry import Options
         from .serve import Serving, serve
 
         where = f"http://{host_and_port(listener)}/v1" if tcp else f"unix:{args.uds}"
         told = "" if key is None or args.api_key else f", token in {args.token_file}"
         names = frozenset({"localhost"}) if host in LOOPBACK else None
+        options = Options(
+            args.device,
+            args.dtype,
+            args.context,
+            args.kv_memory,
+            args.kernels,
+            speculate=not args.no_drafts,
+        )
         serving = Serving(
             args.model,
             where,
             Access(key, told, tcp, names),
+            options,
+            args.chat_model,
+            template,
+            others=not tcp,  # of this user's files, and who opens the socket is this user
+            unload_after_s=args.unload_after * 60,
             idle_exit_s=args.idle_exit * 60,
-            device=args.device,
-            dtype=args.dtype,
-            context=args.context,
-            kv_memory=args.kv_memory,
-            kernels=args.kernels,
-            speculate=not args.no_drafts,
-            template=template,
         )
         again = serve(serving, listener)
     if again:

@@ -1,6 +1,7 @@
 """A model's `config.json`, or Meta's `params.json`, as one frozen dataclass checked at the edge."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,14 @@ class LlamaConfig:
     tied: bool
     int8: bool  # matrices stored as int8 `weight` with a `weight_scale` per row
     name: str = ""  # what the files say of the model's origin, e.g. "codellama/CodeLlama-7b-hf"
+
+    def weight_bytes(self, itemsize: int) -> int:
+        """Of all tensors, at so many bytes for each value."""
+        return itemsize * sum(map(math.prod, self.tensor_shapes().values()))
+
+    def kv_bytes(self, itemsize: int) -> int:
+        """What the keys and values of one token take."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * itemsize
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor of the model, without scales, by Hugging Face's name."""

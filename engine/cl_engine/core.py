@@ -31,6 +31,18 @@ CHUNK = {"cpu": 64, "cuda": 1024}
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes that a model holds on its device."""
+
+    weights: int
+    kv_cache: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.kv_cache
+
+
+@dataclass(frozen=True)
 class Flight:
     """A step that has begun: its parts, and what waits for their results."""
 
@@ -60,6 +72,7 @@ class Core:
             torch.cuda.set_device(llama.device)  # this thread's: kernels and graphs go there
         pool = make_pool(llama, page_count(llama) if pages is None else pages)
         self._machine = machine(llama, pool)
+        self.memory = Memory(llama.weight_bytes, pool.pages * PAGE * llama.token_bytes)
         self.computes = f"{device_name(llama)}, {model.dtype}, {self._machine.kind}"
         self._runner = Runner(self._machine, model.tokenizer)
         self._new_scheduler = lambda: Scheduler(

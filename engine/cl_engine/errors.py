@@ -63,6 +63,14 @@ class Overloaded(EngineError):
     retry_s = 1
 
 
+class NoRoom(EngineError):
+    """The model fits only when another one that is in use has ended."""
+
+    status = 503
+    kind = "no_room"
+    retry_s = 5
+
+
 class NotReady(EngineError):
     """The model is still loading, or the engine is stopping."""
 

@@ -76,7 +76,7 @@ def _embedded() -> Row:
         capabilities=["completion", "infilling"],
         context=config.context,
         weight_bytes=_bytes(EMBEDDED_FOLDER.glob("*.safetensors")),
-        kv_bytes_per_token=2 * config.layers * config.kv_heads * config.head_dim * BF16_BYTES,
+        kv_bytes_per_token=config.kv_bytes(BF16_BYTES),
         path=str(EMBEDDED_FOLDER),
         disk_bytes=_bytes(EMBEDDED_FOLDER.iterdir()),
     )

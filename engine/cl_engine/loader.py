@@ -28,6 +28,19 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
+class Need:
+    """Bytes of memory that a model takes on a device: its weights, and one context's KV cache."""
+
+    device: torch.device
+    weights: int
+    kv_cache: int
+
+    @property
+    def size(self) -> int:
+        return self.weights + self.kv_cache
+
+
+@dataclass(frozen=True)
 class LoadedModel:
     name: str
     llama: Llama
@@ -76,13 +89,8 @@ def load_model(
     """
     facts = read_facts(name, revision=revision)
     config, checkpoint = facts.config, open_weights(facts)
-    place = _device(device)
+    place, chosen = _place(config, device, dtype)
     _context(context, config)  # before anything large is done
-    if dtype not in (*DTYPES, "auto"):
-        raise EngineError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
-    chosen = DTYPES.get(dtype, torch.bfloat16 if place.type == "cuda" else torch.float32)
-    if config.int8 and dtype == "auto" and place.type == "cpu":
-        chosen = torch.int8
     _check_memory(name, config, place, chosen)
     try:
         layout = _Layout(config, place, chosen)
@@ -92,6 +100,27 @@ def load_model(
     llama = Llama(replace(config, context=_context(context, config)), layout.weights)
     kind = str(chosen).removeprefix("torch.")
     return LoadedModel(name, llama, facts.tokenizer, facts.identity, kind)
+
+
+def memory_needed(facts: Facts, device: str, dtype: str, context: int | None) -> Need:
+    """What `load_model` of these would take. Raises EngineError if there is no such device."""
+    config = facts.config
+    place, chosen = _place(config, device, dtype)
+    kv_type = torch.bfloat16 if chosen == torch.int8 else chosen
+    tokens = _context(context, config)
+    kv_cache = tokens * config.kv_bytes(kv_type.itemsize)
+    return Need(place, config.weight_bytes(chosen.itemsize), kv_cache)
+
+
+def _place(config: LlamaConfig, device: str, dtype: str) -> tuple[torch.device, torch.dtype]:
+    """Where, and as what, the matrices lie. Raises EngineError."""
+    place = _device(device)
+    if dtype not in (*DTYPES, "auto"):
+        raise EngineError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}")
+    chosen = DTYPES.get(dtype, torch.bfloat16 if place.type == "cuda" else torch.float32)
+    if config.int8 and dtype == "auto" and place.type == "cpu":
+        chosen = torch.int8
+    return place, chosen
 
 
 def _context(wanted: int | None, config: LlamaConfig) -> int:
@@ -182,18 +211,19 @@ def _no_cuda() -> str:
 def _check_memory(name: str, config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> None:
     """On a CPU an allocation that is too large succeeds, and its first use ends the process."""
     free = free_memory(device)
-    if free is not None and free < _bytes(config, dtype):
+    if free is not None and free < config.weight_bytes(dtype.itemsize):
         raise EngineError(_too_large(name, config, device, dtype))
 
 
 def _too_large(name: str, config: LlamaConfig, device: torch.device, dtype: torch.dtype) -> str:
     """What is missing, and what would fit."""
     kind, free = str(dtype).removeprefix("torch."), free_memory(device)
-    needs = f"{name} needs {_gib(_bytes(config, dtype))} of memory on {device} as {kind}"
+    size = _gib(config.weight_bytes(dtype.itemsize))
+    needs = f"{name} needs {size} of memory on {device} as {kind}"
     if free is None:
         return needs
     there = f"; {_gib(free)} are free"
-    if dtype == torch.float32 and free > _bytes(config, torch.bfloat16):
+    if dtype == torch.float32 and free > config.weight_bytes(torch.bfloat16.itemsize):
         return f"{needs}{there}: --dtype bfloat16 halves it"
     # The KV cache, too, wants some: a context of Code Llama's own length at least.
     fits = [p for p in PUBLISHED if p.weight_bytes + p.context * p.kv_bytes_per_token < free]
@@ -201,10 +231,6 @@ def _too_large(name: str, config: LlamaConfig, device: torch.device, dtype: torc
     how = " with --dtype bfloat16" if dtype == torch.float32 else ""
     smaller = f"{best.alias} would fit{how}" if best else "no Code Llama fits, `embedded` does"
     return f"{needs}{there}: {smaller}"
-
-
-def _bytes(config: LlamaConfig, dtype: torch.dtype) -> int:
-    return dtype.itemsize * sum(map(math.prod, config.tensor_shapes().values()))
 
 
 def _gib(size: int) -> str:

@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from .core import CHUNK, Core, page_count
+from .core import CHUNK, Core, Memory, page_count
 from .errors import DeviceLost, EngineError, NotReady, Overloaded
 from .hub import canonical_name
 from .kernels import Kernels, machine_for
@@ -79,6 +79,7 @@ class Generation:
         self._origin = origin or Origin()
         self._events: asyncio.Queue[tuple[int, Event] | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self.answers = len(jobs)
         self._waiting = list(enumerate(jobs))[::-1]
         self._running: dict[int, Request] = {}
         self._open = True
@@ -139,6 +140,7 @@ class Engine:
     `loaded` is the model, or what went wrong while it was loaded. `kv_memory` are the bytes that
     the KV cache may take (None: four contexts, or what is free); `kernels`: see `machine_for`;
     `speculate` is for measurements. `progress` is told of bytes loaded, `making` of graphs made.
+    `metrics` counts for several engines.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Engine:
         speculate: bool = True,
         progress: Progress | None = None,
         making: Progress | None = None,
+        metrics: Metrics | None = None,
     ):
         self.model_name = canonical_name(model)
         self._load = partial(
@@ -170,7 +173,8 @@ class Engine:
         self._making = making
         self.loaded: concurrent.futures.Future[LoadedModel] = concurrent.futures.Future()
         self.computes: str | None = None  # on what, as what, and how, when it is loaded
-        self.metrics = Metrics()
+        self.memory = Memory(0, 0)  # what it takes, when it is loaded
+        self.metrics = (metrics or Metrics()).of(self.model_name)
         self.lost: DeviceLost | None = None  # what ended the engine while it served
         self.active = 0  # calls under way
         self.under_way = 0  # their answers that are in the engine
@@ -264,7 +268,7 @@ class Engine:
             report=self.metrics.report,
         )
         self.metrics.watch(lambda: core.scheduler)
-        self.computes = core.computes
+        self.computes, self.memory = core.computes, core.memory
         return core
 
     def _receive(self, core: Core, wait: bool = True) -> bool:

@@ -194,6 +194,7 @@ class InfillRequest(BaseModel):
     Source: ggml-org/llama.cpp `tools/server/README.md`, ggml-org/llama.vim.
     """
 
+    model: str | None = None
     input_prefix: str = ""
     input_suffix: str = ""
     input_extra: list[Snippet] = []
@@ -231,9 +232,16 @@ class InfillRequest(BaseModel):
         )
 
 
+class ModelRequest(BaseModel):
+    """llama.cpp's router's: one of its models."""
+
+    model: str
+
+
 class TokenizeRequest(BaseModel):
     """llama.cpp's `content`, or vLLM's `prompt`."""
 
+    model: str | None = None
     content: str | None = None
     prompt: str | None = None
     add_special: bool = Field(
@@ -251,4 +259,5 @@ class TokenizeRequest(BaseModel):
 
 
 class DetokenizeRequest(BaseModel):
+    model: str | None = None
     tokens: list[Token]

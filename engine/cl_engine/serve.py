@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 import uvicorn
 
-from .bar import loading_bar, making_bar
+from .errors import EngineError
 from .facts import read_facts
 from .guard import Access
 from .http import OPEN, create_app
-from .kernels import Kernels
-from .loop import Engine
+from .registry import Options, Registry
 from .template import ChatTemplateConfig
 
 GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
@@ -26,13 +24,14 @@ GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
 class Server(uvicorn.Server):
     """uvicorn's server, which ends quietly when told to stop: the socket is cleared away."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine):
+    def __init__(self, config: uvicorn.Config, registry: Registry):
         super().__init__(config)
-        self._engine = engine
+        self._registry = registry
         self.again = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._engine.inbox.put(None)  # what is under way ends with an error of its own
+        for engine in self._registry.engines:
+            engine.inbox.put(None)  # what is under way ends with an error of its own
         super().handle_exit(sig, frame)
 
     def reload(self) -> None:
@@ -51,19 +50,22 @@ class Server(uvicorn.Server):
 
 @dataclass(frozen=True)
 class Serving:
-    """What to serve and how; `where` is how people are told the address."""
+    """What to serve and how; `where` is how people are told the address.
+
+    `chat_model` (None: the model) is for chats, `template` decides what they become; with `others`
+    any model of this disk is loaded when it is asked for. Times in seconds without a request, 0 for
+    never: `unload_after_s` frees the memory, `idle_exit_s` ends the process.
+    """
 
     model: str
     where: str
     access: Access = OPEN
-    idle_exit_s: float = 0  # end after so long without a request; 0: never
-    device: str = "auto"
-    dtype: str = "auto"
-    context: int | None = None
-    kv_memory: int | None = None  # bytes
-    kernels: Kernels = "auto"
-    speculate: bool = True
+    options: Options = field(default_factory=Options)
+    chat_model: str | None = None
     template: ChatTemplateConfig | None = None
+    others: bool = False
+    unload_after_s: float = 0
+    idle_exit_s: float = 0
 
 
 def serve(what: Serving, listener: socket.socket) -> bool:
@@ -71,23 +73,22 @@ def serve(what: Serving, listener: socket.socket) -> bool:
 
     Raises the EngineError that kept the model from loading.
     """
-    identity = read_facts(what.model).identity  # what cannot be is said before anything is loaded
+    identity = read_facts(what.chat_model or what.model).identity  # before anything is loaded
     if what.template is not None:
         what.template.of(identity)
-    progress = loading_bar(what.model)
-    engine = Engine(
+    return asyncio.run(_serve(what, listener))
+
+
+async def _serve(what: Serving, listener: socket.socket) -> bool:
+    registry = Registry(
         what.model,
-        device=what.device,
-        dtype=what.dtype,
-        context=what.context,
-        kv_memory=what.kv_memory,
-        kernels=what.kernels,
-        speculate=what.speculate,
-        progress=progress,
-        making=making_bar(),
+        what.options,
+        chat_model=what.chat_model,
+        template=what.template,
+        others=what.others,
     )
     config = uvicorn.Config(
-        create_app(engine, what.access, what.template),
+        create_app(registry, what.access),
         log_config=None,
         lifespan="off",
         proxy_headers=False,
@@ -95,44 +96,43 @@ def serve(what: Serving, listener: socket.socket) -> bool:
         # The engine's clients keep their connections while they think.
         timeout_keep_alive=3600,
     )
-    server = Server(config, engine)
-    began = time.monotonic()
-
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-
-        def on_loaded() -> None:
-            if engine.state == "ok":
-                gc.collect()  # what is there now stays: later collections need not look at it
-                gc.freeze()
-                seconds = time.monotonic() - began
-                took = f"{engine.computes}, loaded in {seconds:.1f} s{what.access.where}"
-                print(f"serving {what.model} on {what.where}, {took}", flush=True)
-            else:
-                server.should_exit = True
-
-        engine.loaded.add_done_callback(lambda _: loop.call_soon_threadsafe(on_loaded))
-        engine.start()
-        watch = asyncio.ensure_future(_idle_exit(engine, server, what.idle_exit_s))
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            watch.cancel()
-
+    server = Server(config, registry)
+    first = asyncio.ensure_future(_load_first(what, registry, server))
+    watch = asyncio.ensure_future(_watch(what, registry, server))
     try:
-        asyncio.run(main())
+        await server.serve(sockets=[listener])
     finally:
-        engine.stop()
-    if engine.error is not None:
-        raise engine.error
+        watch.cancel()
+        error = first.exception() if first.done() and not first.cancelled() else registry.lost
+        first.cancel()
+        registry.stop()
+    if isinstance(error := error or registry.lost, EngineError):
+        raise error
     return server.again
 
 
-async def _idle_exit(engine: Engine, server: Server, after_s: float) -> None:
-    """And where the device is lost: whoever asks next gets a daemon that works."""
+async def _load_first(what: Serving, registry: Registry, server: Server) -> None:
+    """The default model; without it there is nothing to serve."""
+    began = time.monotonic()
+    try:
+        engine = await registry.engine(registry.default)
+        await engine.model()
+    except BaseException:
+        server.should_exit = True
+        raise
+    took = f"{engine.computes}, loaded in {time.monotonic() - began:.1f} s{what.access.where}"
+    print(f"serving {what.model} on {what.where}, {took}", flush=True)
+
+
+async def _watch(what: Serving, registry: Registry, server: Server) -> None:
+    """Nobody asks: memory is freed, then the process ends. It also ends where the device is lost:
+    whoever asks next gets a daemon that works."""
+    waits = [s for s in (what.unload_after_s, what.idle_exit_s) if s > 0]
     while not server.should_exit:
-        await asyncio.sleep(min(5.0, after_s / 4 or 5.0))
-        idle = engine.state == "ok" and engine.active == 0
-        late = after_s > 0 and idle and time.monotonic() - engine.last_used > after_s
-        if late or engine.lost is not None:
+        await asyncio.sleep(min([5.0, *(s / 4 for s in waits)]))
+        if what.unload_after_s > 0:
+            await registry.unload_idle(what.unload_after_s)
+        idle = not registry.active and registry.state(registry.default) != "loading"
+        late = what.idle_exit_s > 0 and time.monotonic() - registry.last_used > what.idle_exit_s
+        if (late and idle) or registry.lost is not None:
             server.should_exit = True

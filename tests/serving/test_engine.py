@@ -206,7 +206,7 @@ async def test_hanging_up_cancels_before_and_after_the_first_token(
         ({"prompt": "a", "logit_bias": {"x": 1}}, 400, "logit_bias"),
         ({"prompt": "a", "logit_bias": {"999999": 1}}, 400, "999999 is no token id"),
         ({"prompt": "a", "seed": 10**30}, 400, "seed: "),
-        ({"prompt": "a", "model": "other"}, 404, "this engine serves"),
+        ({"prompt": "a", "model": "other"}, 404, "no model 'other'"),
         ({"prompt": "a", "order": "mps"}, 400, "order: "),
     ],
 )

@@ -100,11 +100,19 @@ async def load(http: httpx2.AsyncClient, seconds: float) -> None:
     assert 0.1 < seen["vanished"] / seen.total() < 0.3
     assert sizes[1] < sizes[0] * 1.1
     for _ in range(100):  # who hung up last is noticed within a step
-        if await metric(http, "cl_lsp_running") == await metric(http, "cl_lsp_waiting") == 0:
+        if (
+            await metric(http, 'cl_lsp_running{model="embedded"}')
+            == await metric(http, 'cl_lsp_waiting{model="embedded"}')
+            == 0
+        ):
             break
         await asyncio.sleep(0.1)
-    assert await metric(http, "cl_lsp_running") == await metric(http, "cl_lsp_waiting") == 0
-    assert await metric(http, 'cl_lsp_kv_pages{state="in_use"}') == 0
+    assert (
+        await metric(http, 'cl_lsp_running{model="embedded"}')
+        == await metric(http, 'cl_lsp_waiting{model="embedded"}')
+        == 0
+    )
+    assert await metric(http, 'cl_lsp_kv_pages{model="embedded",state="in_use"}') == 0
     assert (await http.get("/health")).json()["active"] == 0
 
 

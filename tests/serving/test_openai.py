@@ -188,7 +188,7 @@ def test_bias_and_penalties(client: openai.OpenAI) -> None:
 
 
 def test_wrong_requests_are_the_clients_own_errors(port: int, client: openai.OpenAI) -> None:
-    with pytest.raises(openai.NotFoundError, match="this engine serves 'embedded'"):
+    with pytest.raises(openai.NotFoundError, match="this server serves 'embedded'"):
         client.models.retrieve("gpt-4")
     with pytest.raises(openai.BadRequestError, match="tools: Code Llama"):
         client.chat.completions.create(

@@ -17,9 +17,10 @@ from cl_engine.loop import Engine, Generation, Job
 from cl_engine.machine import Rows, TorchMachine
 from cl_engine.models.llama import Span
 from cl_engine.prompt import Prompt
+from cl_engine.registry import Registry
 from cl_engine.request import Limits, TextEvent
 from cl_engine.sampling import Choice, SamplingParams
-from cl_engine.serve import _idle_exit
+from cl_engine.serve import Serving, _watch
 
 from tests.checkpoints import make_checkpoint
 from tests.serving.machines import Chooser
@@ -190,7 +191,12 @@ def test_a_lost_device_is_said_to_all_and_ends_the_daemon(
                 await ask()
         assert engine.state == "failed" and isinstance(engine.error, DeviceLost)
         server: Any = SimpleNamespace(should_exit=False)
-        await asyncio.wait_for(_idle_exit(engine, server, after_s=0.02), 10)
+        registry = Registry("whatever")
+        registry._held["whatever"] = engine
+        with pytest.raises(DeviceLost):
+            await registry.engine("whatever")
+        serving = Serving("whatever", "", idle_exit_s=0.02)
+        await asyncio.wait_for(_watch(serving, registry, server), 10)
         assert server.should_exit
 
     engine.start()

@@ -102,8 +102,8 @@ async def test_structure_ends_a_text_and_each_end_has_its_name(http: httpx2.Asyn
 
 
 async def test_what_a_request_cost_is_told_and_counted(http: httpx2.AsyncClient) -> None:
-    ended = 'cl_lsp_requests_total{lane="inline",reason="max_tokens"}'
-    computed = 'cl_lsp_tokens_total{kind="computed",lane="inline"}'
+    ended = 'cl_lsp_requests_total{lane="inline",model="embedded",reason="max_tokens"}'
+    computed = 'cl_lsp_tokens_total{kind="computed",lane="inline",model="embedded"}'
     before = await metric(http, ended), await metric(http, computed)
     reply = await complete(http, prompt=FILE[5:905], suffix="\n", lane="inline", max_tokens=9)
     details = reply["usage"]["prompt_tokens_details"]
@@ -114,8 +114,15 @@ async def test_what_a_request_cost_is_told_and_counted(http: httpx2.AsyncClient)
     assert {"queue_ms", "prefill_ms", "decode_ms"} == reply["timings"].keys()
     assert await metric(http, ended) == before[0] + 1
     assert await metric(http, computed) == before[1] + details["computed_tokens"]
-    assert await metric(http, "cl_lsp_waiting") == await metric(http, "cl_lsp_running") == 0
-    pages = {s: await metric(http, f'cl_lsp_kv_pages{{state="{s}"}}') for s in ("free", "in_use")}
+    assert (
+        await metric(http, 'cl_lsp_waiting{model="embedded"}')
+        == await metric(http, 'cl_lsp_running{model="embedded"}')
+        == 0
+    )
+    pages = {
+        s: await metric(http, f'cl_lsp_kv_pages{{model="embedded",state="{s}"}}')
+        for s in ("free", "in_use")
+    }
     assert pages["in_use"] == 0 < pages["free"]
 
 
@@ -164,7 +171,7 @@ async def test_who_stops_reading_holds_up_nobody(engine: Path, http: httpx2.Asyn
     assert asyncio.get_running_loop().time() - began < 5
     writer.transport.abort()
     async with asyncio.timeout(20):
-        while await metric(http, "cl_lsp_running"):
+        while await metric(http, 'cl_lsp_running{model="embedded"}'):
             await asyncio.sleep(0.05)
 
 
@@ -185,7 +192,7 @@ async def test_ten_thousand_requests_leave_nothing_behind(tiny: Path) -> None:
                     sizes.append(resident(pid))
             while (await http.get("/health")).json()["active"]:
                 await asyncio.sleep(0.1)
-            assert await metric(http, 'cl_lsp_kv_pages{state="in_use"}') == 0
+            assert await metric(http, 'cl_lsp_kv_pages{model="embedded",state="in_use"}') == 0
     print("MiB:", [size >> 20 for size in sizes])
     assert sizes[-1] < 1.02 * sizes[3]  # the caches of lines and pages have filled by then
 

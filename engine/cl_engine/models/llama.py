@@ -127,8 +127,11 @@ class Llama:
     @property
     def token_bytes(self) -> int:
         """Memory that the keys and values of a token take."""
-        c = self.config
-        return 2 * c.layers * c.kv_heads * c.head_dim * self.cache_dtype.itemsize
+        return self.config.kv_bytes(self.cache_dtype.itemsize)
+
+    @property
+    def weight_bytes(self) -> int:
+        return self.config.weight_bytes(self.weights.embedding.weight.itemsize)
 
     @torch.inference_mode()
     def forward(self, spans: list[Span], pool: KVPool) -> torch.Tensor:
