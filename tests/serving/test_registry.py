@@ -26,12 +26,13 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 class Memory:
     """So many of `registry`'s models fit at once, whatever this machine has."""
 
+    registry: Registry
+
     def __init__(self, models: int):
-        self.models, self.registry = models, None
+        self.models = models
 
     def free(self, device: torch.device) -> int:
-        assert self.registry is not None
-        registry: Registry = self.registry
+        registry = self.registry
         need = registry.need(registry.default)
         taken = sum(registry.need(e.model_name).size for e in registry.engines)
         return self.models * need.size - taken
@@ -41,7 +42,7 @@ class Memory:
 def registry(model: str, fits: int, **options: object) -> Iterator[Registry]:
     memory = Memory(fits)
     made = Registry(model, Options("cpu"), free=memory.free, **options)  # type: ignore[arg-type]
-    memory.registry = made  # type: ignore[assignment]
+    memory.registry = made
     try:
         yield made
     finally:
