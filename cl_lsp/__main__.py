@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .client import Address, EngineClient
-from .config import Config, model_name
-from .daemon import PYTHON, Daemon, default_socket, state_folder, user_address
+from .client import EngineClient
+from .config import CompletionConfig, Config, EngineConfig, model_name, read_config
+from .daemon import PYTHON, default_socket, state_folder, user_address
 from .errors import CannotStart, ClLspError, EngineGone
+from .wire import Address
 
 if TYPE_CHECKING:
+    from .backend import Backend
     from .completion import Suggestion
     from .documents import Snapshot
 
@@ -47,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--line", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--model", help="to start if no daemon runs (default: embedded)")
-    p.add_argument("--max-tokens", type=int, default=Config.max_tokens, metavar="N")
+    p.add_argument("--max-tokens", type=int, default=CompletionConfig.max_tokens, metavar="N")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
     p = commands.add_parser("status", help="say what the daemon is doing")
@@ -55,6 +57,7 @@ def parser() -> argparse.ArgumentParser:
     _add_address(p)
     p = commands.add_parser("stop", help="stop the daemon")
     p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
+    commands.add_parser("settings", help="print the settings that apply, and what is wrong in them")
     return top
 
 
@@ -62,6 +65,7 @@ def _add_address(p: argparse.ArgumentParser) -> None:
     p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--host", metavar="H", help="of a daemon on TCP (default 127.0.0.1)")
     p.add_argument("--port", type=int, metavar="P", help="a daemon on TCP instead")
+    p.add_argument("--endpoint", metavar="URL", help="any other server (default: engine.endpoint)")
 
 
 def main() -> int:
@@ -76,6 +80,8 @@ def main() -> int:
                 return asyncio.run(run_status(args))
             case "stop":
                 return asyncio.run(run_stop(args))
+            case "settings":
+                return run_settings()
     except ClLspError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -109,18 +115,48 @@ def token_file() -> Path:
     return state_folder() / "token"
 
 
-def address_of(args: argparse.Namespace) -> Address:
-    if args.port is None:
-        if args.host is not None:
-            raise ClLspError("--host wants --port too")
-        return Address(uds=args.uds) if args.uds else user_address()
-    if not 1 <= args.port <= 65535:
+def engine_of(args: argparse.Namespace) -> EngineConfig:
+    """What the command line says, over the user's settings. Raises ClLspError."""
+    config = _settings()
+    if args.host is not None and args.port is None:
+        raise ClLspError("--host wants --port too")
+    if args.port is not None and not 1 <= args.port <= 65535:
         raise ClLspError(f"there is no port {args.port}")
+    if args.endpoint is not None:
+        own = config.engine.endpoint == args.endpoint
+        config_key = config.engine.api_key if own else None
+        key = os.environ.get("CL_LSP_ENGINE_API_KEY") or config_key
+        return dataclasses.replace(config.engine, endpoint=args.endpoint, api_key=key)
+    if args.port is not None:
+        host = args.host or "127.0.0.1"
+        url = f"http://[{host}]:{args.port}" if ":" in host else f"http://{host}:{args.port}"
+        return dataclasses.replace(config.engine, endpoint=url, api_key=_token())
+    if args.uds is not None:
+        return dataclasses.replace(config.engine, endpoint=None)
+    return config.engine
+
+
+def _settings() -> Config:
+    config, problems = read_config(None, os.environ, [])
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return config
+
+
+def _token() -> str | None:
     try:
-        token = token_file().read_text().strip() if token_file().is_file() else None
+        return token_file().read_text().strip() if token_file().is_file() else None
     except OSError as error:
         raise ClLspError(f"cannot read {token_file()}: {error.strerror}") from error
-    return Address(host=args.host or "127.0.0.1", port=args.port, token=token)
+
+
+def run_settings() -> int:
+    config = dataclasses.asdict(_settings())
+    for section, values in config.items():
+        for name, value in values.items():
+            secret = name == "api_key" and value
+            print(f"{section}.{name} = {'…' if secret else json.dumps(value)}")
+    return 0
 
 
 async def run_complete(args: argparse.Namespace) -> int:
@@ -131,13 +167,19 @@ async def run_complete(args: argparse.Namespace) -> int:
     snapshot = read_file(args.file, args.line, args.column)
     if not 1 <= args.max_tokens <= 512:
         raise ClLspError("--max-tokens must be from 1 to 512")
-    client = EngineClient(address_of(args))
+    engine = engine_of(args)
+    if args.model is not None:
+        engine = dataclasses.replace(engine, model=model_name(args.model))
+    backend = _backend(engine, args)
     try:
-        model = await _serving(client, args.model)
-        config = Config(model=model, max_tokens=args.max_tokens)
-        found = await suggest(client, Answer(snapshot), config)
+        await backend.ready(_waiting)
+        model = await _name(backend)
+        completion = CompletionConfig(max_tokens=args.max_tokens)
+        found = await suggest(backend, Answer(snapshot), completion)
     finally:
-        await client.close()
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)
+        await backend.close()
     if args.json:
         print(json.dumps({"model": model} | dataclasses.asdict(found)))
     else:
@@ -145,27 +187,33 @@ async def run_complete(args: argparse.Namespace) -> int:
     return 0
 
 
-async def _serving(client: EngineClient, wanted: str | None) -> str:
-    """The model served at the client's address; starts the user's daemon if there is none."""
-    try:
-        # Another one than `wanted` refuses by itself: it knows all spellings of a name.
-        serving = model_name(wanted or (await client.health())["model"])
-    except EngineGone:
-        if client.address.uds is None:
-            raise
-        serving = model_name(wanted or Config.model)
-    if client.address.uds is not None:
+def _backend(engine: EngineConfig, args: argparse.Namespace) -> "Backend":
+    from .backend import Local
+    from .remote import Remote
 
-        def say(waited: float) -> None:
-            if sys.stderr.isatty():
-                print(
-                    f"\rstarting the engine… {waited:.0f} s ", end="", file=sys.stderr, flush=True
-                )
+    if engine.endpoint is not None:
+        return Remote(engine)
+    return Local(engine, EngineClient(_local(args)))
 
-        await Daemon(client, Config(model=serving)).ensure(say)
-        if sys.stderr.isatty():
-            print("\r\033[K", end="", file=sys.stderr)
-    return serving
+
+def _local(args: argparse.Namespace) -> Address:
+    return Address(uds=args.uds) if args.uds else user_address()
+
+
+def _waiting(seconds: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\rstarting the engine… {seconds:.0f} s ", end="", file=sys.stderr, flush=True)
+
+
+async def _name(backend: "Backend") -> str:
+    """Of the model that answers."""
+    from .backend import Local
+    from .remote import Remote
+
+    if isinstance(backend, Local):
+        return backend.model or (await backend.client.health())["model"]
+    assert isinstance(backend, Remote)
+    return (await backend.server()).model or str(backend.address)
 
 
 def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> None:
@@ -191,26 +239,19 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
 
 
 async def run_status(args: argparse.Namespace) -> int:
-    client = EngineClient(address_of(args))
-    try:
-        health = await client.health()
-        card = (await client.models())[0] if health["status"] == "ok" else {}
-    except EngineGone:
-        print("not running" if not args.json else json.dumps({"status": "not running"}))
-        return 1
-    finally:
-        await client.close()
-    status = health | {"address": str(client.address)} | card
+    from .status import daemon_status, lines, remote_status
+
+    engine = engine_of(args)
+    if engine.endpoint is None or args.port is not None:
+        address = Address.of(engine.endpoint, engine.api_key) if engine.endpoint else _local(args)
+        status = await daemon_status(address)
+    else:
+        status = await remote_status(engine)
     if args.json:
         print(json.dumps(status))
-        return 0
-    print(f"{status['model']}: {status['status']}, {status['active']} requests under way")
-    print(f"pid {status['pid']}, version {status['version']}, at {status['address']}")
-    if status.get("computes"):
-        print(f"computes on: {status['computes']}")
-    if card:
-        print(f"context {card['context_length']}, can: {', '.join(card['capabilities'])}")
-    return 0
+    else:
+        print(*lines(status), sep="\n")
+    return 1 if status["status"] in ("not running", "unreachable") else 0
 
 
 async def run_stop(args: argparse.Namespace) -> int:

@@ -12,12 +12,12 @@ from typing import Any
 from lsprotocol import types
 from platformdirs import user_cache_path
 
-from .client import ChatRequest, EngineClient
+from .backend import Backend
 from .documents import Snapshot
+from .exchange import ChatRequest
 
 COMMAND = "cl-lsp.chat"
 MAX_SELECTION = 8000  # characters; a longer one is cut at a line, and the answer's title says so
-MAX_TOKENS = 700
 
 
 @dataclass(frozen=True)
@@ -92,16 +92,14 @@ def cut(code: str) -> str:
     return code if len(code) <= MAX_SELECTION else code[: code.rfind("\n", 0, MAX_SELECTION) + 1]
 
 
-async def ask(
-    client: EngineClient, action: Action, language: str, code: str, model: str | None
-) -> str:
+async def ask(backend: Backend, action: Action, language: str, code: str, max_tokens: int) -> str:
     """The answer as Markdown, with the question in it. Raises EngineGone or EngineRefused."""
     sent = cut(code)
     fenced = f"```{language}\n{sent.rstrip()}\n```"
     question = f"{action.question.format(language=language)}\n{fenced}"
-    request = ChatRequest([{"role": "user", "content": question}], model, MAX_TOKENS)
+    request = ChatRequest([{"role": "user", "content": question}], backend.model, max_tokens)
     answer = ""
-    async for chunk in client.chat(request):
+    async for chunk in backend.chat(request):
         answer += chunk.text
     note = "" if sent == code else f" (its first {len(sent):,} of {len(code):,} characters)"
     return f"# {action.title}{note}\n\n{fenced}\n\n{answer.strip()}\n"

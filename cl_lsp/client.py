@@ -1,255 +1,124 @@
-"""The wire to an engine: OpenAI's HTTP API and its event stream, over a unix socket or TCP.
+"""The wire to an engine of ours, which knows all that the editor's side can say."""
 
-Closing the connection IS the cancel: whoever leaves `complete` early has stopped the work.
-"""
-
-import asyncio
-import contextlib
 import hashlib
-import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any
 
-import httpx2
-
 from .errors import EngineDied, EngineGone, EngineRefused
+from .exchange import USER, ChatRequest, Chunk, CompletionRequest
+from .wire import TIMEOUT_S, Address, Wire
 
-# Connecting is local and quick; before the first event may lie minutes of prefill on a CPU.
-TIMEOUT = httpx2.Timeout(connect=5, read=600, write=10, pool=5)
-USER = secrets.token_hex(8)  # one language server is one user of the engine's time
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where an engine listens: a unix socket, or a TCP host and port with the token it asks for."""
-
-    uds: Path | None = None
-    host: str = "127.0.0.1"
-    port: int = 0
-    token: str | None = None
-
-    def __str__(self) -> str:
-        return str(self.uds) if self.uds else f"{self.host}:{self.port}"
+HEALTH = {"status", "model", "version", "wire", "pid"}
 
 
-@dataclass(frozen=True)
-class CompletionRequest:
-    """One completion. With a suffix it is an infilling request.
-
-    `uri` and `language` are the document's, `stop_at` the rules that end the text, `follows` the
-    `request_id` of the request whose typing this one continues.
-    """
-
-    prompt: str
-    suffix: str | None
-    model: str | None
-    max_tokens: int
-    uri: str
-    language: str
-    stop_at: tuple[str, ...]
-    request_id: str
-    follows: str | None = None
-    time_budget_ms: int | None = None
-    temperature: float = 0.0
-
-    def body(self) -> dict[str, Any]:
-        fields = {
-            "prompt": self.prompt,
-            "suffix": self.suffix,
-            "model": self.model,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "lane": "inline",
-            "stream": True,
-            "stream_options": {"include_usage": True},
-            "user": USER,
-            "document": _opaque(self.uri),
-            "language": self.language,
-            "stop_at": list(self.stop_at),
-            "request_id": self.request_id,
-            "follows": self.follows,
-            "time_budget_ms": self.time_budget_ms,
-        }
-        return {name: value for name, value in fields.items() if value is not None}
-
-
-def _opaque(uri: str) -> str:
+def opaque(uri: str) -> str:
     """Names a document and tells nothing of it: its path is nobody's business."""
     name = uri.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(name, key=USER.encode(), digest_size=8).hexdigest()
 
 
-@dataclass(frozen=True)
-class ChatRequest:
-    """OpenAI's messages, the last one the user's."""
+def affinity(document: str) -> dict[str, str]:
+    """What lets a router in front of several engines keep a document on one: its KV cache is there.
 
-    messages: list[dict[str, str]]
-    model: str | None
-    max_tokens: int
-    temperature: float = 0.0
-
-    def body(self) -> dict[str, Any]:
-        return {
-            "messages": self.messages,
-            "model": self.model,
-            "max_tokens": self.max_tokens,
-            "temperature": self.temperature,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """A piece of text, or, as the last one, why it ended, the token counts and the timings.
-
-    `stop_reason` names what ended it; an engine that is not ours may leave it out.
+    The names are vLLM's and Ray Serve's router's, and SGLang's.
     """
-
-    text: str = ""
-    finish_reason: str | None = None
-    stop_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    timings: dict[str, float] | None = None
-
-    def then(self, more: "Chunk") -> "Chunk":
-        """Both as one."""
-        return Chunk(
-            self.text + more.text,
-            more.finish_reason or self.finish_reason,
-            more.stop_reason or self.stop_reason,
-            more.usage or self.usage,
-            more.timings or self.timings,
-        )
+    return {"X-Session-Id": document, "X-SMG-Routing-Key": document}
 
 
 class EngineClient:
-    """Keeps its connections open between requests."""
+    """One engine of ours, on this machine or elsewhere."""
 
-    def __init__(self, address: Address):
+    def __init__(self, address: Address, timeout_s: float = TIMEOUT_S):
         self.address = address
-        transport = httpx2.AsyncHTTPTransport(uds=str(address.uds)) if address.uds else None
-        host = f"[{address.host}]" if ":" in address.host else address.host
-        base = "http://engine" if address.uds else f"http://{host}:{address.port}"
-        headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
-        self._refusals: dict[str, str] | None = None
-        self._http = httpx2.AsyncClient(
-            base_url=base, transport=transport, headers=headers, timeout=TIMEOUT, trust_env=False
-        )
+        self._wire = Wire(address, timeout_s)
+        self._refusals: dict[str | None, dict[str, str]] = {}
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._wire.close()
 
     async def health(self) -> dict[str, Any]:
         """The daemon's own account. Raises EngineGone if nobody answers."""
-        health = await self._get("/health", timeout=5)
-        if not {"status", "model", "version", "wire", "pid"} <= health.keys():
+        health = await self._wire.get("/health")
+        if not isinstance(health, dict) or not health.keys() >= HEALTH:
             raise EngineGone(f"what answers at {self.address} is no cl-lsp engine")
         return health
 
-    async def models(self) -> list[dict[str, Any]]:
-        """Model cards. Raises EngineGone or EngineRefused."""
-        return (await self._get("/v1/models", timeout=120))["data"]
+    async def status(self) -> dict[str, Any]:
+        """More of it: memory, clients, how fast the last answers were. Raises as `models`."""
+        return await self._wire.get("/status")
 
-    async def refusals(self) -> dict[str, str]:
-        """Why the model lacks a capability, by its name; asked once for each engine.
+    async def models(self) -> list[dict[str, Any]]:
+        """Model cards, the default one first. Raises EngineGone or EngineRefused."""
+        return (await self._wire.get("/v1/models", timeout=120))["data"]
+
+    async def load(self, model: str) -> None:
+        """Return when it is in memory. Raises as `models`."""
+        await self._wire.post("/models/load", {"model": model}, timeout=TIMEOUT_S)
+
+    async def refusals(self, model: str | None = None, *, fresh: bool = False) -> dict[str, str]:
+        """Why a model lacks a capability, by its name; asked once for each engine, unless `fresh`.
 
         Raises EngineGone or EngineRefused.
         """
-        if (known := self._refusals) is None:
-            known = self._refusals = dict((await self.models())[0].get("refused", {}))
-        return known
-
-    async def _get(self, path: str, timeout: float) -> dict[str, Any]:
-        try:
-            response = await self._http.get(path, timeout=timeout)
-            await _raise_for_error(response)
-            return response.json()
-        except (httpx2.HTTPError, ValueError) as error:
-            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
+        if fresh or model not in self._refusals:
+            cards = await self.models()
+            card = next((c for c in cards if c["id"] == model), cards[0])
+            self._refusals[model] = dict(card.get("refused", {}))
+        return self._refusals[model]
 
     def complete(
         self, request: CompletionRequest, received: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[Chunk]:
-        """Chunks as they come. Raises EngineGone, EngineDied or EngineRefused.
+        """Chunks as they come. Raises EngineGone, EngineDied, EngineBusy or EngineRefused.
 
         `received` is called when the engine begins to answer, also if that is with an error.
         """
-        return self._stream("/v1/completions", request.body(), received)
+        headers = None if self.address.uds else affinity(request.document)
+        return self._stream("/v1/completions", request.body(), received, headers)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Chunk]:
         """As `complete`. A model that cannot chat is an EngineRefused."""
         return self._stream("/v1/chat/completions", request.body())
 
     async def _stream(
-        self, path: str, body: dict[str, Any], received: Callable[[], None] = lambda: None
+        self,
+        path: str,
+        body: dict[str, Any],
+        received: Callable[[], None] = lambda: None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[Chunk]:
         ended = False
         try:
-            async with self._post(path, body) as response:
-                received()
-                await _raise_for_error(response)
-                async for event in httpx2.EventSource(response):
-                    if event.data == "[DONE]":
-                        ended = True
-                        break
-                    yield _chunk(event.json())
-        except EngineRefused:
-            self._refusals = None
+            async with aclosing(self._wire.events(path, body, received, headers)) as events:
+                async for event in events:
+                    chunk = chunk_of(event)
+                    ended = ended or chunk.finish_reason is not None
+                    yield chunk
+        except (EngineGone, EngineRefused):
+            self._refusals.clear()  # the next one may have another model
             raise
-        except httpx2.ConnectError as error:
-            self._refusals = None  # the next one may have another model
-            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
-        except (httpx2.HTTPError, ValueError, KeyError) as error:
-            self._refusals = None
-            raise EngineDied(
-                f"the engine at {self.address} broke off ({_reason(error)})"
-            ) from error
         if not ended:
-            raise EngineDied(f"the engine at {self.address} stopped in mid-answer")
-
-    @contextlib.asynccontextmanager
-    async def _post(self, path: str, body: dict[str, Any]) -> AsyncIterator[httpx2.Response]:
-        request = self._http.build_request("POST", path, json=body)
-        response = await self._http.send(request, stream=True)
-        try:
-            yield response
-        finally:
-            # httpx2's pool keeps a request for ever if a cancel interrupts its closing.
-            closing = asyncio.ensure_future(response.aclose())
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError:
-                await closing
-                raise
+            self._refusals.clear()
+            raise EngineDied(f"the engine at {self.address} stopped in mid-answer", safe=False)
 
 
-async def _raise_for_error(response: httpx2.Response) -> None:
-    if response.is_success:
-        return
-    await response.aread()
+def chunk_of(event: Any) -> Chunk:
+    """A chunk in OpenAI's form, of completions or chats. Raises EngineGone or EngineRefused."""
     try:
-        message = response.json()["error"]["message"]
-    except (ValueError, KeyError, TypeError):
-        message = f"HTTP {response.status_code}"
-    raise EngineGone(message) if response.status_code == 503 else EngineRefused(message)
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
-
-
-def _chunk(event: Any) -> Chunk:
-    if "error" in event:
-        stopping = event["error"].get("type") == "not_ready"
-        raise (EngineGone if stopping else EngineRefused)(event["error"]["message"])
-    choice = event["choices"][0] if event["choices"] else {}
+        if "error" in event:
+            error = event["error"]
+            if isinstance(error, str):
+                raise EngineRefused(error)
+            stopping = error.get("type") == "not_ready"
+            raise (EngineGone if stopping else EngineRefused)(error["message"])
+        choice = event["choices"][0] if event["choices"] else {}
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise EngineDied(f"the engine's answer makes no sense ({error!r})", safe=False) from error
     stop_reason = choice.get("stop_reason")
     return Chunk(
         choice.get("text") or choice.get("delta", {}).get("content") or "",
-        choice.get("finish_reason"),
+        choice.get("finish_reason") or None,  # TGI's is "" before the end
         None if stop_reason is None else str(stop_reason),  # vLLM's may be a token id
         event.get("usage"),
         event.get("timings"),

@@ -9,10 +9,11 @@ from typing import Any
 
 from . import postprocess
 from .answers import Answer
-from .client import Chunk, CompletionRequest, EngineClient
-from .config import Config
-from .context import prefix_window, suffix_window
+from .backend import Backend
+from .client import opaque
+from .config import CompletionConfig
 from .documents import Snapshot
+from .exchange import Chunk, CompletionRequest
 
 BELOW = re.compile(r"[\r\n]([ \t]*)[^\s]")  # the indentation of the next line that is not blank
 
@@ -55,7 +56,7 @@ def stop_at(snapshot: Snapshot) -> tuple[str, str]:
     return ("block" if writes_block(snapshot) else "line", "suffix")
 
 
-async def suggest(client: EngineClient, answer: Answer, config: Config) -> Suggestion:
+async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) -> Suggestion:
     """Ask the engine what stands at the cursor. Raises EngineGone or EngineRefused."""
     began = time.perf_counter()
     snapshot = answer.snapshot
@@ -63,23 +64,26 @@ async def suggest(client: EngineClient, answer: Answer, config: Config) -> Sugge
     # They are replaced, and come back if the model does not write them.
     closers = postprocess.auto_closed(snapshot.line_after)
     before, after = _unix(snapshot.before), _unix(snapshot.after[len(closers) :])
+    traits = await backend.traits()
     # A model that cannot infill completes what stands before the cursor.
-    infills = "infilling" not in await client.refusals()
+    infills = "infilling" not in await backend.refusals()
     request = CompletionRequest(
-        prompt=prefix_window(before),
-        suffix=suffix_window(after) if infills else None,
-        model=config.model,
+        prompt=traits.windows.before(before),
+        suffix=traits.windows.after(after) if infills else None,
+        model=backend.model,
         max_tokens=config.max_tokens,
-        uri=snapshot.uri,
+        document=opaque(snapshot.uri),
         language=snapshot.language,
         stop_at=stop_at(snapshot),
         request_id=answer.request_id,
         follows=answer.follows and answer.follows.request_id,
         time_budget_ms=config.time_budget_ms or None,
     )
+    if not traits.structured:
+        answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped
     answer.sent = True
-    chunks = client.complete(request, answer.received)
-    whole = await _read(chunks, one_line="line" in request.stop_at)
+    chunks = backend.complete(request, answer.received)
+    whole = await (_read(chunks) if traits.structured else _read_plain(chunks, request))
     written = postprocess.tidy(whole.text)
     text = postprocess.trim_overlap(written, after)
     reason = "suffix" if written and not text else whole.stop_reason or ""
@@ -97,21 +101,29 @@ async def suggest(client: EngineClient, answer: Answer, config: Config) -> Sugge
     )
 
 
-async def _read(chunks: AsyncGenerator[Chunk], one_line: bool) -> Chunk:
-    """The whole answer; of an engine that does not know `stop_at`, what one that does would send.
-
-    An engine that knows it names the reason of every end.
-    """
+async def _read(chunks: AsyncGenerator[Chunk]) -> Chunk:
+    """The whole answer."""
     whole = Chunk()
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             whole = whole.then(chunk)
-            if one_line and "\n" in whole.text:
-                return replace(whole, text=whole.text.partition("\n")[0], stop_reason="line")
-    if whole.stop_reason is None:
-        first = whole.text.partition("\n\n")[0]
-        return replace(whole, text=first, stop_reason=whole.finish_reason)
     return whole
+
+
+async def _read_plain(chunks: AsyncGenerator[Chunk], request: CompletionRequest) -> Chunk:
+    """The same of an engine that knows neither `stop_at` nor a time budget: read no further."""
+    whole, began = Chunk(), time.perf_counter()
+    line = "line" in request.stop_at
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            whole = whole.then(chunk)
+            cut = postprocess.first_line if line else postprocess.first_block
+            if (text := cut(whole.text, request.prompt)) != whole.text:
+                return replace(whole, text=text, stop_reason="line" if line else "block")
+            late = (time.perf_counter() - began) * 1e3 > (request.time_budget_ms or float("inf"))
+            if late and whole.text:
+                return replace(whole, stop_reason="time")
+    return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)
 
 
 def _unix(text: str) -> str:

@@ -4,23 +4,29 @@ The editor's side has no tokenizer, so windows are measured in characters; the e
 it still had to drop.
 """
 
-PREFIX_CHARACTERS = 6000
-SUFFIX_CHARACTERS = 2000
-STEP = 1500  # characters by which the prefix's start moves, so that the KV cache is lost rarely
+from dataclasses import dataclass
 
 
-def prefix_window(before: str) -> str:
-    """The end of `before`, at most PREFIX_CHARACTERS long; begins with a line if it can."""
-    if len(before) <= PREFIX_CHARACTERS:
-        return before
-    start = -(-(len(before) - PREFIX_CHARACTERS) // STEP) * STEP
-    line = before.find("\n", start, start + STEP)
-    return before[start if line < 0 else line + 1 :]
+@dataclass(frozen=True)
+class Windows:
+    """Characters before and after the cursor, at most. The start of the former moves in steps of
+    `step`, so that the KV cache is lost rarely."""
 
+    prefix: int = 6000
+    suffix: int = 2000
+    step: int = 1500
 
-def suffix_window(after: str) -> str:
-    """The beginning of `after`, at most SUFFIX_CHARACTERS long; ends with a line if it can."""
-    if len(after) <= SUFFIX_CHARACTERS:
-        return after
-    line = after.rfind("\n", 0, SUFFIX_CHARACTERS)
-    return after[: SUFFIX_CHARACTERS if line < SUFFIX_CHARACTERS // 2 else line + 1]
+    def before(self, text: str) -> str:
+        """The end of what stands before the cursor; begins with a line if it can."""
+        if len(text) <= self.prefix:
+            return text
+        start = -(-(len(text) - self.prefix) // self.step) * self.step
+        line = text.find("\n", start, start + self.step)
+        return text[start if line < 0 else line + 1 :]
+
+    def after(self, text: str) -> str:
+        """The beginning of what stands after it; ends with a line if it can."""
+        if len(text) <= self.suffix:
+            return text
+        line = text.rfind("\n", 0, self.suffix)
+        return text[: self.suffix if line < self.suffix // 2 else line + 1]

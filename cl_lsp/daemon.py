@@ -6,20 +6,25 @@ The daemon itself holds the lock; a starter that loses the race just finds the w
 import asyncio
 import contextlib
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import platformdirs
 
-from .client import Address, EngineClient
-from .config import Config
+from . import __version__
+from .client import EngineClient
+from .config import EMBEDDED, EngineConfig
 from .errors import CannotStart, EngineGone
+from .wire import Address
 
+T = TypeVar("T")
 # -P: the engine is started in the user's project, whose struct.py or torch.py is not to be run.
 PYTHON = (sys.executable, "-P")
 START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
@@ -28,7 +33,8 @@ TOO_LATE = "another daemon serves"  # how cl_engine's AddressInUse begins
 RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
 MAX_LOG = 5 << 20  # bytes
-WIRE_VERSION = 1  # the oldest daemon we can talk to
+WIRE_VERSION = 2  # the oldest daemon we can talk to
+REPLACE_S = 20  # that one of an older version gets to finish what it does
 
 
 def default_socket() -> Path:
@@ -61,7 +67,7 @@ def user_address() -> Address:
 class Daemon:
     """The daemon behind one unix socket, as one client sees it."""
 
-    def __init__(self, client: EngineClient, config: Config):
+    def __init__(self, client: EngineClient, config: EngineConfig):
         if client.address.uds is None:
             raise ValueError("only a daemon on a unix socket can be started")
         self._client, self._socket = client, client.address.uds
@@ -70,15 +76,41 @@ class Daemon:
     async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
         """Return when the model is loaded; starts the daemon if there is none.
 
-        `on_loading` is called now and then with the seconds waited so far. Raises CannotStart with
-        what the daemon itself said, or EngineGone if it does not come up.
+        One of an older version is replaced when it is idle. `on_loading` is called now and then
+        with the seconds waited so far. Raises CannotStart with what the daemon itself said,
+        EngineRefused if it cannot have the model, or EngineGone if it does not come up.
         """
+        began = time.monotonic()
+
+        async def wait(what: Awaitable[T]) -> T:
+            """Its result, telling how long it takes."""
+            task = asyncio.ensure_future(what)
+            try:
+                while not (await asyncio.wait({task}, timeout=POLL_S))[0]:
+                    on_loading(time.monotonic() - began)
+                return task.result()
+            finally:
+                task.cancel()
+
+        await wait(self._up())
+        health = await self._client.health()
+        if older(health["version"]):
+            await wait(self._replace(health))
+            await wait(self._up())
+        if self._config.model is not None:
+            # It knows all spellings of a name; one that is there already costs nothing.
+            await wait(self._client.load(self._config.model))
+        else:
+            await wait(self._loaded(health["model"]))
+
+    async def _up(self) -> None:
+        """Until the daemon has loaded its own model."""
         began = time.monotonic()
         process: subprocess.Popen | None = None
         log_start, started = 0, float("-inf")
-        while (waited := time.monotonic() - began) < START_TIMEOUT_S:
+        while time.monotonic() - began < START_TIMEOUT_S:
             health = await self._health()
-            if health is not None and health["status"] == "ok":
+            if health is not None and health["status"] != "loading":
                 return
             if health is None and (process is None or process.poll() == ADDRESS_IN_USE):
                 # The winner of the race may have died since; its successor is ours to start.
@@ -87,26 +119,46 @@ class Daemon:
                     started = time.monotonic()
             elif process is not None and process.poll() not in (None, ADDRESS_IN_USE):
                 raise CannotStart(last_error(log_start) or f"the engine ended; see {log_file()}")
-            on_loading(waited)
             await asyncio.sleep(POLL_S)
         raise EngineGone(f"the engine did not answer within {START_TIMEOUT_S} s; see {log_file()}")
 
+    async def _loaded(self, model: str) -> None:
+        health = await self._client.health()
+        if health["models"].get(model, {}).get("status") != "ok":
+            await self._client.load(model)
+
     async def _health(self) -> dict[str, Any] | None:
         try:
-            health = await self._client.health()
+            return await self._client.health()
         except EngineGone:
             return None
-        if health.get("wire", 0) < WIRE_VERSION:
+
+    async def _replace(self, health: dict[str, Any]) -> None:
+        """End a daemon of an older version when it is idle; one that stays busy serves on, if we
+        can talk to it."""
+        began = time.monotonic()
+        while health["active"] and time.monotonic() - began < REPLACE_S:
+            await asyncio.sleep(POLL_S)
+            health = await self._client.health()
+        if health["active"]:
+            if health["wire"] >= WIRE_VERSION:
+                return
             raise CannotStart(
-                f"the running daemon is of version {health.get('version')}: `cl-lsp stop` it first"
+                f"the running daemon is of version {health['version']} and busy: `cl-lsp stop` it"
             )
-        return health
+        try:
+            os.kill(int(health["pid"]), signal.SIGTERM)
+        except OSError as error:
+            raise CannotStart(f"cannot end the older daemon: {error.strerror}") from error
+        while (now := await self._health()) is not None and now["pid"] == health["pid"]:
+            await asyncio.sleep(POLL_S)
 
     def _start(self) -> tuple[subprocess.Popen, int]:
         """The new process and where its part of the log begins."""
         config = self._config
-        command = [*PYTHON, "-m", "cl_engine", "serve", config.model]
+        command = [*PYTHON, "-m", "cl_engine", "serve", config.model or EMBEDDED]
         command += ["--uds", str(self._socket), "--idle-exit", str(config.idle_exit_minutes)]
+        command += ["--unload-after", str(config.unload_after_minutes)]
         # Gigabytes are fetched when the user says so, not by the first key.
         command += ["--no-download", "--kernels", config.kernels]
         options = {
@@ -132,6 +184,19 @@ class Daemon:
         except OSError as error:
             raise CannotStart(f"cannot write {log_file()}: {error.strerror}") from error
         return process, start
+
+
+def older(version: str) -> bool:
+    """Whether a daemon's version is before ours.
+
+    >>> older("0.0.9"), older(__version__), older("99.0")
+    (True, False, False)
+    """
+    return _numbers(version) < _numbers(__version__)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)))
 
 
 def _rotate(log: Path) -> None:

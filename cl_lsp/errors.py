@@ -10,15 +10,37 @@ class CannotStart(ClLspError):
 
 
 class EngineGone(ClLspError):
-    """Nobody answers at the engine's address, or it died while it answered."""
+    """Nobody answers at the engine's address, or it died while it answered.
+
+    `safe`: nothing has come of the request, so that it may be sent again at once.
+    """
+
+    def __init__(self, message: str, *, safe: bool = True):
+        super().__init__(message)
+        self.safe = safe
 
 
 class EngineDied(EngineGone):
-    """The engine ended while it answered."""
+    """The engine ended, or fell silent, while it answered."""
+
+
+class EngineResting(EngineGone):
+    """It keeps failing, and is not asked for a while; nothing that was not said before."""
+
+    def __init__(self, message: str):
+        super().__init__(message, safe=False)
 
 
 class EngineRefused(ClLspError):
     """The engine answered with an error of its own."""
+
+
+class EngineBusy(EngineRefused):
+    """It could, but not now. `retry_s`: so long it asks to be left alone, if it says."""
+
+    def __init__(self, message: str, retry_s: float | None = None):
+        super().__init__(message)
+        self.retry_s = retry_s
 
 
 class Unreadable(ClLspError):

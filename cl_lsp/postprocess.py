@@ -6,6 +6,40 @@ CLOSERS = re.compile(r"[)\]}>\"'`;,:]*\s*")
 PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
 
 
+def first_line(text: str, before: str) -> str:
+    """`text` up to its first line break. Of an engine that does not end it there itself."""
+    return text.partition("\n")[0]
+
+
+def first_block(text: str, before: str) -> str:
+    """`text` up to where the block at the end of `before` is left, by its indentation.
+
+    That is a whole line that is indented no deeper than the line which opens the block, but for
+    the one that closes it; or two blank lines.
+
+    >>> first_block("\\n    return 1\\n\\nx = 2\\n", "def f():")
+    '\\n    return 1\\n'
+    >>> first_block("\\n  f();\\n}\\ng();\\n", "if (x) {")
+    '\\n  f();\\n}'
+    """
+    opener = next((x for x in reversed(before.split("\n")) if x.strip()), "")
+    depth = len(opener) - len(opener.lstrip())
+    if before.rpartition("\n")[2].strip() == "":  # the cursor's line is in the block already
+        depth = min(depth, max(0, len(before.rpartition("\n")[2]) - 1))
+    *lines, _ = text.split("\n")  # the last one is not finished
+    kept: list[str] = []
+    for number, line in enumerate(lines):
+        content = line.lstrip()
+        if number and content and len(line) - len(content) <= depth:
+            if content[0] in ")]}":
+                return "\n".join([*kept, line])
+            return "\n".join(kept)
+        if not content and kept[-1:] == [""] and number > 1:
+            return "\n".join(kept)
+        kept.append(line.rstrip())
+    return text
+
+
 def only_closers(line_after: str) -> bool:
     """Whether the rest of the line is what an editor closes by itself, and punctuation."""
     return CLOSERS.fullmatch(line_after) is not None

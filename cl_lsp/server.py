@@ -2,26 +2,28 @@
 
 import asyncio
 import logging
-import time
+import os
+from collections.abc import Awaitable
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
+from pygls.uris import to_fs_path
 
 from . import __version__, chat
 from .answers import Answer, Answers
-from .client import EngineClient
+from .backend import Backend
 from .completion import Suggestion, suggest
-from .config import Config, parse_config
-from .daemon import Daemon, user_address
+from .config import Config, read_config
 from .documents import Documents, Snapshot, width
-from .errors import ClLspError, EngineDied, EngineGone, Unreadable
+from .engines import Engines
+from .errors import ClLspError, EngineGone, EngineResting, Unreadable
 from .progress import progress
 
 log = logging.getLogger(__name__)
-RETRY_S = 30  # seconds after an engine that did not start
 
 
 class Protocol(LanguageServerProtocol):
@@ -77,10 +79,10 @@ class ClLsp(LanguageServer):
         self.config = Config()
         self.documents = Documents()
         self.answers = Answers(self._suggest)
+        self.engines = Engines(
+            self.config, lambda message: self.say_once(message), lambda title: progress(self, title)
+        )
         self._said: set[str] = set()
-        self._engine: EngineClient | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._started = 0.0
         self._register()
 
     def _register(self) -> None:
@@ -104,75 +106,40 @@ class ClLsp(LanguageServer):
         """A message that makes no sense is the log's business; pygls would pop up each one."""
         log.error("%s: %s", source, error)
 
-    def engine(self) -> EngineClient:
-        if self._engine is None:
-            self._engine = EngineClient(user_address())
-        return self._engine
-
-    async def start_engine(self) -> None:
-        """Return when the engine is ready. All who wait share one start, which no cancel ends.
-
-        One that failed is not tried again for RETRY_S seconds: not every key starts a process.
-        """
-        task, waited = self._starting, time.monotonic() - self._started
-        if task is None or (task.done() and not (_failed(task) and waited < RETRY_S)):
-            self._started = time.monotonic()
-            self._starting = asyncio.create_task(self._start_engine())
-        assert self._starting is not None
-        await asyncio.shield(self._starting)
-
-    async def _start_engine(self) -> None:
-        daemon = Daemon(self.engine(), self.config)
-        async with progress(self, f"cl-lsp: loading {self.config.model}") as report:
-            await daemon.ensure(report)
-
     async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
         try:
             found = await self.answers.get(snapshot, method)
+        except EngineResting as error:
+            found = Suggestion(stop_reason=str(error))
         except ClLspError as error:
             self.say_once(str(error), types.MessageType.Error)
-            return Suggestion()
+            return Suggestion(stop_reason=str(error))
         if found is not None and not found.text:
             reason = f"no suggestion at {snapshot.place}: {found.stop_reason}"
             self.window_log_message(types.LogMessageParams(types.MessageType.Log, reason))
         return found
 
     async def _suggest(self, answer: Answer) -> Suggestion:
-        try:
-            return await suggest(self.engine(), answer, self.config)
-        except EngineGone as error:
+        def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            if not answer.waiting:
-                raise  # it was only there to be followed
-            # Not started yet, ended for idleness, or died: try once more with a new one.
-            if isinstance(error, EngineDied):
-                self.say_once(f"{error}; starting it again")
-        await self.start_engine()
-        return await suggest(self.engine(), answer, self.config)
+            return suggest(backend, answer, self.config.completion)
+
+        # Without one that waits it is only there to be followed.
+        return await self.engines.ask("completion", ask, again=lambda: bool(answer.waiting))
 
     async def chat_refusal(self) -> str | None:
         """Why the model that is served cannot chat; None if it can."""
         try:
-            if (await self.engine().health())["status"] != "ok":
-                return "the engine is still loading its model"
-            card = (await self.engine().models())[0]
+            return (await self.engines.of("chat").refusals(fresh=True)).get("chat")
         except EngineGone:
-            return "the engine is not running; it starts with the next suggestion"
+            return "the engine is not running yet; it starts with the next suggestion"
         except ClLspError as error:
             return str(error)
-        return card.get("refused", {}).get("chat")
 
     async def close(self) -> None:
         await self.answers.close()
-        if self._starting is not None:
-            self._starting.cancel()
-        if self._engine is not None:
-            await self._engine.close()
-
-
-def _failed(task: asyncio.Task) -> bool:
-    return task.done() and not task.cancelled() and task.exception() is not None
+        await self.engines.close()
 
 
 def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -185,12 +152,14 @@ def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     ls.documents.encoding = str(ls.workspace.position_encoding)
-    ls.config, problems = parse_config(params.initialization_options)
+    folders = [Path(p) for f in params.workspace_folders or [] if (p := to_fs_path(f.uri))]
+    ls.config, problems = read_config(params.initialization_options, os.environ, folders)
+    ls.engines.configure(ls.config)
     for problem in problems:
         ls.say_once(problem)
     text_document = params.capabilities.text_document
     inline = text_document is not None and text_document.inline_completion is not None
-    wanted = ls.config.plain_completion
+    wanted = ls.config.completion.popup
     if wanted or (wanted is None and not inline):
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
 
@@ -198,7 +167,7 @@ async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
 async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
     """Load the model before the first key."""
     try:
-        await ls.start_engine()
+        await ls.engines.ready("completion")
     except ClLspError as error:
         ls.say_once(str(error), types.MessageType.Error)
 
@@ -265,7 +234,11 @@ async def run_chat_action(ls: ClLsp, action: chat.Action, uri: str, at: types.Ra
         async with progress(ls, f"cl-lsp: {action.title}", cancellable=True) as report:
             report(0)
             code, language = chat.selected(snapshot, end), snapshot.language
-            answer = await chat.ask(ls.engine(), action, language, code, ls.config.model)
+
+            def ask(backend: Backend) -> Awaitable[str]:
+                return chat.ask(backend, action, language, code, ls.config.chat.max_tokens)
+
+            answer = await ls.engines.ask("chat", ask)
         path = chat.keep(answer, action)
     except ClLspError as error:
         ls.window_show_message(types.ShowMessageParams(types.MessageType.Error, f"cl-lsp: {error}"))

@@ -19,6 +19,12 @@ from cl_lsp.daemon import default_socket
 from tests.checkpoints import make_checkpoint
 
 _empty = torch.empty
+USERS = (
+    ("XDG_RUNTIME_DIR", "r"),
+    ("XDG_STATE_HOME", "s"),
+    ("XDG_CONFIG_HOME", "c"),
+    ("HOME", "h"),
+)
 
 
 def _poisoned(*args, **kwargs) -> torch.Tensor:
@@ -42,7 +48,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Runtime, state and home directories of a user of its own; a daemon left there is stopped."""
     with tempfile.TemporaryDirectory(prefix="clx") as name:  # short: a socket's path has 108 bytes
         folder = Path(name)
-        for variable, part in (("XDG_RUNTIME_DIR", "r"), ("XDG_STATE_HOME", "s"), ("HOME", "h")):
+        for variable, part in USERS:
             (folder / part).mkdir(mode=0o700)
             monkeypatch.setenv(variable, str(folder / part))
         yield folder

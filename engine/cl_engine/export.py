@@ -46,6 +46,7 @@ def export(model: str, target: Path, file_bytes: int = FILE_BYTES) -> Path:
         if len(files) > 1:
             _write_json(target / f"{SAFETENSORS}.index.json", _index(files, shapes))
         _write_json(target / HUGGING_FACE, _config(source, config, tokenizer))
+        _write_json(target / "generation_config.json", _ends(tokenizer))
         _write_json(target / "tokenizer_config.json", _tokenizer_settings(tokenizer, config))
         for name in TOKENIZER_FILES:
             if (source / name).is_file():
@@ -153,6 +154,13 @@ def _config(source: Path, config: LlamaConfig, tokenizer: Tokenizer) -> dict[str
         "eos_token_id": tokenizer.eos,
     }
     return made | raw | {"torch_dtype": "bfloat16", "rope_theta": c.rope_theta}
+
+
+def _ends(tokenizer: Tokenizer) -> dict[str, object]:
+    """What ends a text; of models that infill the end of a middle, too."""
+    infill = tokenizer.infill
+    ends = [tokenizer.eos, *([infill.eot] if infill else [])]
+    return {"bos_token_id": tokenizer.bos, "eos_token_id": ends, "pad_token_id": tokenizer.eos}
 
 
 def _tokenizer_settings(tokenizer: Tokenizer, config: LlamaConfig) -> dict[str, object]:

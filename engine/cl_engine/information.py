@@ -75,9 +75,9 @@ def routes(registry: Registry) -> APIRouter:
 
     @api.post("/models/load")
     async def load(body: ModelRequest) -> dict[str, Any]:
-        """Begin to load a model, as llama.cpp's router does; `/health` says when it is there."""
-        await registry.engine(registry.name_of(body.model))
-        return {"success": True}
+        """Answers when the model is in memory; `/health` tells of it meanwhile."""
+        async with registry.use(body.model):
+            return {"success": True}
 
     @api.post("/models/unload")
     async def unload(body: ModelRequest) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
-from cl_lsp.daemon import default_socket
+from cl_lsp import __version__
+from cl_lsp.daemon import WIRE_VERSION, default_socket
 
 
 @dataclass(eq=False)
@@ -41,9 +42,11 @@ class FakeEngine:
     error_status: int = 400
     break_off: bool = False
     stop_reason: str | None = "line"
-    old: bool = False  # knows nothing of `stop_at` and `follows`, and names no reason
+    forgets: bool = False  # knows no request that another could follow
+    version: str = __version__
     refused: dict[str, str] = field(default_factory=dict)
     status: str = "ok"
+    loads: list[str] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
 
     @property
@@ -74,11 +77,17 @@ class FakeEngine:
             return {
                 "status": self.status,
                 "model": "fake",
-                "version": "0",
-                "wire": 1,
+                "version": self.version,
+                "wire": WIRE_VERSION,
                 "pid": 0,
                 "active": len(self.open),
+                "models": {"fake": {"status": self.status, "active": len(self.open)}},
             }
+
+        @app.post("/models/load")
+        async def load(request: Request) -> dict:
+            self.loads.append((await request.json())["model"])
+            return {"success": True}
 
         @app.get("/v1/models")
         async def models() -> dict:
@@ -91,7 +100,9 @@ class FakeEngine:
             stream = self._receive(await request.json())
             if self.error:
                 stream.end = "refused"
-                return JSONResponse({"error": {"message": self.error}}, self.error_status)
+                kind = "not_ready" if self.error_status == 503 else "other"
+                error = {"message": self.error, "type": kind}
+                return JSONResponse({"error": error}, self.error_status)
             if await _hangs_up(request, stream, self.headers_s):
                 stream.end = "cancelled"
                 return Response(status_code=499)
@@ -105,7 +116,7 @@ class FakeEngine:
         if self.whole:
             assert self.whole.startswith(body["prompt"]), body["prompt"]
             stream.text = self.whole[len(body["prompt"]) :]
-        follows = None if self.old else body.get("follows")
+        follows = None if self.forgets else body.get("follows")
         for older in stream.beside if follows else []:
             if older.body.get("request_id") == follows:
                 _follow(stream, older)
@@ -124,7 +135,7 @@ class FakeEngine:
             if self.break_off:
                 self.break_off, stream.end = False, "broken"
                 return
-        reason = None if self.old else stream.follower or self.stop_reason
+        reason = stream.follower or self.stop_reason
         end = {"text": "", "finish_reason": "stop", "stop_reason": reason}
         yield _data({"choices": [end]})
         yield _data({"choices": [], "usage": {"prompt_tokens": 3}, "timings": {}})

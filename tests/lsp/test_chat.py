@@ -81,7 +81,7 @@ async def test_a_model_that_cannot_chat_shows_the_action_disabled(
     assert await client.code_actions((2, 0), (3, 12), only=["quickfix"]) == []
     engine.refused, engine.status = {}, "loading"
     [action] = await client.code_actions((2, 0), (3, 12))
-    assert action["disabled"]["reason"] == "the engine is still loading its model"
+    assert "disabled" not in action  # another model by now, which is asked when it is there
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from cl_engine.__main__ import parser
 
-from cl_lsp.client import Address, EngineClient
-from cl_lsp.config import Config
+from cl_lsp.client import EngineClient
+from cl_lsp.config import EngineConfig
 from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, user_address
 from cl_lsp.errors import CannotStart
+from cl_lsp.wire import Address
 from tests.checkpoints import make_checkpoint
 from tests.conftest import cl_lsp, wait_for
 from tests.lsp.client import language_server
@@ -49,7 +50,7 @@ def test_importing_the_server_leaves_the_engine_out() -> None:
 async def test_five_editors_at_once_start_one_daemon(home: Path, tiny: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         servers = [await stack.enter_async_context(language_server()) for _ in range(5)]
-        options = {"model": str(tiny)}
+        options = {"engine": {"model": str(tiny)}}
         await asyncio.gather(*(server.initialize(options=options) for server in servers))
         for server in servers:
             server.open("def f(x):\n    re\n")
@@ -66,7 +67,9 @@ async def test_a_daemon_killed_in_mid_answer_is_said_once_and_replaced(
     home: Path, tiny: Path
 ) -> None:
     async with language_server() as client:
-        await client.initialize(options={"model": str(tiny), "maxTokens": 400})
+        await client.initialize(
+            options={"engine": {"model": str(tiny)}, "completion": {"maxTokens": 400}}
+        )
         client.open("def f(x):")
         await client.inline(0, 9)
         client.insert("\n    return ", 0, 9)
@@ -90,7 +93,7 @@ async def test_a_model_that_cannot_load_is_said_once(home: Path, tmp_path: Path,
         model = str(make_checkpoint(tmp_path / "m"))
         (tmp_path / "m" / "config.json").write_text("{")
     async with language_server() as client:
-        await client.initialize(options={"model": model})
+        await client.initialize(options={"engine": {"model": model}})
         client.open("x = ")
         for _ in range(2):
             assert (await asyncio.wait_for(client.inline(0, 4), 30))["items"] == []
@@ -114,7 +117,7 @@ async def test_an_unwritable_log_is_said(home: Path) -> None:
     (home / "s").write_text("a file where the state directory should be")
     client = EngineClient(Address(uds=default_socket()))
     with pytest.raises(CannotStart, match="cannot write"):
-        await Daemon(client, Config()).ensure()
+        await Daemon(client, EngineConfig()).ensure()
     await client.close()
 
 
@@ -130,13 +133,22 @@ async def test_a_daemon_is_told_what_the_options_say(
     monkeypatch.setattr("cl_lsp.daemon.subprocess.Popen", popen)
     client = EngineClient(Address(uds=default_socket()))
     with pytest.raises(CannotStart, match="not started in this test"):
-        config = Config("7b", None, 48, 0.5, "/t.json", "torch", 4096, 1.5)
+        config = EngineConfig(
+            model="7b",
+            idle_exit_minutes=0.5,
+            unload_after_minutes=5,
+            chat_template="/t.json",
+            kernels="torch",
+            context=4096,
+            kv_memory=1.5,
+        )
         await Daemon(client, config).ensure()
     await client.close()
     told = commands[0][commands[0].index("serve") :]
     assert told[1] == "7b"
     wanted = {
         "--idle-exit": "0.5",
+        "--unload-after": "5",
         "--kernels": "torch",
         "--chat-template": "/t.json",
         "--context": "4096",
@@ -184,7 +196,7 @@ def test_the_terminal(home: Path, tiny: Path) -> None:
         (["complete", EXAMPLE, "--line", "999", "--column", "1"], "line 999 is outside"),
         (["complete", EXAMPLE, "--line", "1", "--column", "999"], "column 999 is outside"),
         (["complete", EXAMPLE, *AT, "--model", "nonesuch"], "no model 'nonesuch'"),
-        (["complete", EXAMPLE, *AT, "--port", "1"], "no engine answers at 127.0.0.1:1"),
+        (["complete", EXAMPLE, *AT, "--port", "1"], "no engine answers at http://127.0.0.1:1"),
         (["complete", EXAMPLE, *AT, "--max-tokens", "0"], "from 1 to 512"),
         (["status", "--port", "99999"], "no port 99999"),
         (["status", "--host", "localhost"], "--host wants --port"),

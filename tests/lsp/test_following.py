@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from cl_lsp.client import CompletionRequest, EngineClient
+from cl_lsp.client import EngineClient
 from cl_lsp.daemon import user_address
 from cl_lsp.documents import Snapshot
+from cl_lsp.exchange import CompletionRequest
 from cl_lsp.server import ClLsp
 from tests.lsp.client import URI, LspClient
 from tests.lsp.fake_engine import FakeEngine
@@ -28,11 +29,9 @@ async def typist(engine: FakeEngine) -> AsyncIterator[Typist]:
     await typist.ls.close()
 
 
-@pytest.mark.parametrize("old", [False, True])
 async def test_what_is_followed_stays_open_until_the_engine_answers(
-    typist: Typist, engine: FakeEngine, old: bool
+    typist: Typist, engine: FakeEngine
 ) -> None:
-    engine.old = old
     first = await typist.ask("total")
     await asyncio.sleep(0.05)
     engine.headers_s = 0.15
@@ -41,11 +40,8 @@ async def test_what_is_followed_stays_open_until_the_engine_answers(
     stream, newer = engine.streams
     assert newer.beside == [stream]
     assert newer.body["follows"] == stream.body["request_id"]
-    if old:
-        await asyncio.sleep(0.05)
-        assert stream.end is None
     await until(lambda: stream.end)
-    assert stream.end == ("cancelled" if old else "adopted")
+    assert stream.end == "adopted"
     assert newer.end is None
     assert await shown(second) == TYPED.removeprefix("total_t")
 
@@ -102,7 +98,7 @@ async def test_one_that_another_method_waits_for_goes_on(
 async def test_what_was_not_sent_is_not_followed(typist: Typist, engine: FakeEngine) -> None:
     await typist.ask("tota")
     engine.models_s = 0.05
-    typist.ls.engine()._refusals = None
+    typist.client()._refusals.clear()
     typist.ask_soon("total")
     await asyncio.sleep(0.01)
     assert await shown(await typist.ask("total_")) == TYPED.removeprefix("total_")
@@ -132,7 +128,7 @@ async def test_a_cancel_in_any_phase_leaves_nothing(
         await typist.ask("tota")
     # Until 0.1 s it asks what the model can do, until 0.3 s it waits for the headers.
     engine.models_s, engine.headers_s = 0.1, 0.2
-    typist.ls.engine()._refusals = None
+    typist.client()._refusals.clear()
     task = typist.ask_soon("total")
     await asyncio.sleep(after_s)
     task.cancel()
@@ -146,11 +142,11 @@ async def test_a_cancel_in_any_phase_leaves_nothing(
 async def test_a_follower_that_is_refused_closes_what_it_follows(
     typist: Typist, engine: FakeEngine, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def started() -> None:
+    async def started(role: str) -> None:
         engine.error = None
 
-    monkeypatch.setattr(typist.ls, "start_engine", started)
-    engine.old = True
+    monkeypatch.setattr(typist.ls.engines, "ready", started)
+    engine.forgets = True
     await typist.ask("total")
     await asyncio.sleep(0.05)
     engine.error, engine.error_status = "the queue is full", status
@@ -168,11 +164,11 @@ async def test_a_follower_that_is_refused_closes_what_it_follows(
 async def test_an_engine_that_dies_is_asked_again_for_the_newest_only(
     typist: Typist, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def started() -> None:
+    async def started(role: str) -> None:
         await asyncio.sleep(0.01)
 
-    monkeypatch.setattr(typist.ls, "start_engine", started)
-    engine.old = True
+    monkeypatch.setattr(typist.ls.engines, "ready", started)
+    engine.forgets = True
     await typist.ask("total")
     await asyncio.sleep(0.05)
     engine.headers_s = 0.1
@@ -181,7 +177,7 @@ async def test_an_engine_that_dies_is_asked_again_for_the_newest_only(
     await until(lambda: engine.streams[0].end)
     engine.break_off = True
     assert await shown(second) == TYPED.removeprefix("total_t")
-    assert engine.ends == ["broken", "broken", "stop"]
+    assert engine.ends == ["broken", "broken", "line"]
     assert len(typist.said) == 1 and "starting it again" in typist.said[0]
 
 
@@ -204,12 +200,12 @@ async def test_shutting_down_ends_the_work(typist: Typist, engine: FakeEngine) -
     assert await second is None
 
 
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("forgets", [False, True])
 @pytest.mark.parametrize("headers_s", [0.0, 0.04])
 async def test_many_quick_keys_leave_one_stream(
-    typist: Typist, engine: FakeEngine, old: bool, headers_s: float
+    typist: Typist, engine: FakeEngine, forgets: bool, headers_s: float
 ) -> None:
-    engine.old, engine.headers_s, engine.delay_s = old, headers_s, 1
+    engine.forgets, engine.headers_s, engine.delay_s = forgets, headers_s, 1
     engine.whole = "x = " + TYPED
     tasks, most = [], 0
     for n in range(20):
@@ -244,18 +240,6 @@ async def test_quick_keys_on_the_wire(client: LspClient, engine: FakeEngine) -> 
     pending = client.inline(0, 1)
     client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
     assert await asyncio.wait_for(pending, 0.3) in (None, {"items": []})
-
-
-async def test_an_engine_that_knows_no_rules_is_cut_short(
-    typist: Typist, engine: FakeEngine
-) -> None:
-    engine.old, engine.whole, engine.delay_s = True, "", 0.05
-    engine.text = "1\ny = 2\n\nz = 3"
-    found = await (await typist.ask("x = "))
-    assert found is not None and (found.text, found.stop_reason) == ("1", "line")
-    await until(lambda: engine.ends == ["cancelled"])
-    found = await (await typist.ask("def f():"))
-    assert found is not None and found.text == "1\ny = 2"
 
 
 async def test_why_there_is_no_suggestion_is_logged(client: LspClient, engine: FakeEngine) -> None:

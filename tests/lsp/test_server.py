@@ -20,7 +20,7 @@ async def test_a_key_becomes_ghost_text(client: LspClient, engine: FakeEngine) -
     assert items == [{"insertText": "turn x", "range": {"start": at, "end": at}}]
     sent = engine.requests[0]
     assert (sent["prompt"], sent["suffix"]) == ("def f(x):\n    re", "\n\nf(1)\n")
-    assert (sent["temperature"], sent["model"]) == (0.0, "embedded")
+    assert sent["temperature"] == 0.0 and "model" not in sent  # the daemon's own
     assert (sent["stop_at"], sent["language"]) == (["line", "suffix"], "python")
     assert "work" not in sent["document"] and "time_budget_ms" not in sent
     client.insert("t", 1, 6)
@@ -70,7 +70,7 @@ async def test_other_documents_and_methods_do_not_overtake(
     client: LspClient, engine: FakeEngine
 ) -> None:
     engine.delay_s = 0.3
-    await client.initialize(options={"plainCompletion": True})
+    await client.initialize(options={"completion": {"popup": True}})
     other = "file:///work/b.py"
     client.open(TEXT)
     client.open(TEXT, other)
@@ -82,7 +82,7 @@ async def test_other_documents_and_methods_do_not_overtake(
 
 async def test_both_methods_share_one_generation(client: LspClient, engine: FakeEngine) -> None:
     engine.delay_s = 0.2
-    await client.initialize(options={"plainCompletion": True})
+    await client.initialize(options={"completion": {"popup": True}})
     client.open(TEXT)
     inline, plain = await asyncio.gather(client.inline(1, 6), client.completion(1, 6))
     assert len(engine.requests) == 1
@@ -99,7 +99,7 @@ async def test_both_methods_share_one_generation(client: LspClient, engine: Fake
 
 async def test_cancelling_one_of_two_keeps_the_other(client: LspClient, engine: FakeEngine) -> None:
     engine.delay_s = 0.4
-    await client.initialize(options={"plainCompletion": True})
+    await client.initialize(options={"completion": {"popup": True}})
     client.open(TEXT)
     inline, plain = client.inline(1, 6), client.completion(1, 6)
     await asyncio.sleep(0.1)
@@ -132,8 +132,8 @@ async def test_cancelling_stops_the_engine(client: LspClient, engine: FakeEngine
     [
         (True, None, False),
         (False, None, True),
-        (True, {"plainCompletion": True}, True),
-        (False, {"plainCompletion": False}, False),
+        (True, {"completion": {"popup": True}}, True),
+        (False, {"completion": {"popup": False}}, False),
     ],
 )
 async def test_plain_completion_is_for_clients_without_inline(
@@ -254,15 +254,20 @@ async def test_an_answer_that_breaks_off_is_said_once_and_asked_again(
 
 
 async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: FakeEngine) -> None:
-    options = {"maxTokens": "many", "modle": "x", "idleExitMinutes": 5, "timeBudgetMs": 300}
+    options = {
+        "completion": {"maxTokens": "many", "timeBudgetMs": 300},
+        "engine": {"modle": "x", "idleExitMinutes": 5},
+        "maxTokens": 9,
+    }
     await client.initialize(options=options)
     client.open(TEXT)
     assert (await client.inline(1, 6))["items"]
     sent = engine.requests[0]
     assert (sent["max_tokens"], sent["time_budget_ms"]) == (48, 300)
     shown = "\n".join(client.messages())
-    assert "'maxTokens' must be" in shown
-    assert "unknown option 'modle'; known: model, plainCompletion" in shown
+    assert "the editor: completion.maxTokens must be a whole number from 1 to 512" in shown
+    assert "the editor: engine.modle is unknown; known: model, endpoint" in shown
+    assert "the editor: unknown setting 'maxTokens'" in shown
 
 
 async def test_nonsense_does_not_take_the_server_down(

@@ -6,36 +6,36 @@ from hypothesis import strategies as st
 
 from cl_lsp.answers import continues
 from cl_lsp.completion import stop_at
-from cl_lsp.config import Config, parse_config
-from cl_lsp.context import PREFIX_CHARACTERS, SUFFIX_CHARACTERS, prefix_window, suffix_window
+from cl_lsp.context import Windows
 from cl_lsp.documents import Snapshot
 from cl_lsp.postprocess import merge_closers, only_closers, trim_overlap
 
+WINDOWS = Windows()
 LINES = "".join(f"line number {i}\n" for i in range(1000))
 
 
 def test_windows_are_whole_if_they_fit() -> None:
-    assert prefix_window("a\nb") == "a\nb"
-    assert suffix_window("a\nb") == "a\nb"
+    assert WINDOWS.before("a\nb") == "a\nb"
+    assert WINDOWS.after("a\nb") == "a\nb"
 
 
 @given(st.integers(0, len(LINES)))
 def test_windows_are_bounded_and_touch_the_cursor(at: int) -> None:
-    before, after = prefix_window(LINES[:at]), suffix_window(LINES[at:])
-    assert len(before) <= PREFIX_CHARACTERS and len(after) <= SUFFIX_CHARACTERS
+    before, after = WINDOWS.before(LINES[:at]), WINDOWS.after(LINES[at:])
+    assert len(before) <= WINDOWS.prefix and len(after) <= WINDOWS.suffix
     assert (LINES[:at]).endswith(before) and (LINES[at:]).startswith(after)
     if len(before) < at:
         assert before.startswith("line number")
 
 
 def test_the_windows_start_stays_put_while_typing() -> None:
-    starts = {prefix_window(LINES[:at])[:30] for at in range(9000, 10_000)}
+    starts = {WINDOWS.before(LINES[:at])[:30] for at in range(9000, 10_000)}
     assert len(starts) <= 2
 
 
 def test_one_huge_line_is_cut_anywhere() -> None:
-    assert 0 < len(prefix_window("x" * 50_000)) <= PREFIX_CHARACTERS
-    assert len(suffix_window("x" * 50_000)) == SUFFIX_CHARACTERS
+    assert 0 < len(WINDOWS.before("x" * 50_000)) <= WINDOWS.prefix
+    assert len(WINDOWS.after("x" * 50_000)) == WINDOWS.suffix
 
 
 @pytest.mark.parametrize(
@@ -143,20 +143,3 @@ def test_what_goes_on_with_a_request(
     older: tuple[str, str], newer: tuple[str, str], goes_on: bool
 ) -> None:
     assert continues(snapshot(*newer), snapshot(*older)) == goes_on
-
-
-def test_options() -> None:
-    assert parse_config(None) == (Config(), [])
-    good = {"model": "/m", "plainCompletion": None, "maxTokens": 5, "idleExitMinutes": 0}
-    assert parse_config(good) == (Config("/m", None, 5, 0), [])
-    assert parse_config({"timeBudgetMs": 300}) == (Config(time_budget_ms=300), [])
-    assert parse_config({"kernels": "torch"}) == (Config(kernels="torch"), [])
-    less = {"context": 4096, "kvMemory": 1.5}
-    assert parse_config(less) == (Config(context=4096, kv_memory=1.5), [])
-    wrong = [{"maxTokens": True}, {"maxTokens": 0}, {"model": ""}, {"x": 1}, [1], "a"]
-    wrong += [{"kernels": "cuda"}, {"kernels": None}, {"context": 0}, {"context": 1.5}]
-    wrong += [{"kvMemory": 0}, {"kvMemory": "1"}]
-    for options in [*wrong, {"timeBudgetMs": -1}, {"timeBudgetMs": 0.5}]:
-        config, problems = parse_config(options)
-        assert config == Config()
-        assert len(problems) == 1

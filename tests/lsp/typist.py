@@ -4,6 +4,8 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
+from cl_lsp.backend import Local
+from cl_lsp.client import EngineClient
 from cl_lsp.completion import Suggestion
 from cl_lsp.documents import Snapshot
 from cl_lsp.server import ClLsp
@@ -40,9 +42,14 @@ class Typist:
         coroutines = ((task, task.get_coro()) for task in asyncio.all_tasks())
         return [task for task, c in coroutines if "_suggest" in getattr(c, "__qualname__", "")]
 
+    def client(self) -> EngineClient:
+        backend = self.ls.engines.of("completion")
+        assert isinstance(backend, Local)
+        return backend.client
+
     def at_rest(self) -> bool:
         """No task, no open stream, and no connection of the client in use."""
-        pool = self.ls.engine()._http._transport._pool  # type: ignore[attr-defined]
+        pool = self.client()._wire._http._transport._pool  # type: ignore[attr-defined]
         idle = all(connection.is_idle() for connection in pool.connections)
         return not (self.engine.open or self.work() or pool._requests) and idle
 

@@ -32,6 +32,9 @@ def test_the_exported_model_is_read_by_transformers(tmp_path: Path) -> None:
     assert (exact - expected).norm() < 1e-4 * expected.norm()
     shipped = Cached(ours).run(ids)
     assert (shipped - expected).norm() < 0.05 * expected.norm()  # bf16 activations
+    tokenizer = load_model("embedded").tokenizer
+    assert tokenizer.infill is not None
+    assert theirs.generation_config.eos_token_id == [tokenizer.eos, tokenizer.infill.eot]
 
 
 def test_the_exported_tokenizer_encodes_as_ours(tmp_path: Path) -> None:

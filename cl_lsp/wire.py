@@ -1,0 +1,205 @@
+"""HTTP to one address, a unix socket or a URL: JSON, event streams, and what their errors mean.
+
+Closing the connection IS the cancel: whoever leaves `events` early has stopped the work.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+
+from .errors import ClLspError, EngineBusy, EngineDied, EngineGone, EngineRefused
+
+CONNECT_S = 5
+# Before the first event may lie minutes of prefill on a CPU.
+TIMEOUT_S = 600
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where an engine listens: a unix socket, or a URL; `token` is the bearer that it asks for."""
+
+    uds: Path | None = None
+    url: str = ""
+    token: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return str(self.uds) if self.uds else self.url
+
+    @property
+    def loopback(self) -> bool:
+        """Whether what is sent there stays on this machine."""
+        host = urlsplit(self.url).hostname or ""
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(host).is_loopback
+        return self.uds is not None or host == "localhost"
+
+    @staticmethod
+    def of(endpoint: str, token: str | None = None) -> "Address":
+        """Of a user's word: `http://host:8000`, with or without `/v1`; `unix:/path/to.sock`.
+
+        Raises ClLspError.
+        """
+        if endpoint.startswith("unix:"):
+            return Address(uds=Path(endpoint.removeprefix("unix:")), token=token)
+        url = endpoint.rstrip("/").removesuffix("/v1")
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            good = False
+        if not good:
+            raise ClLspError(f"endpoint {endpoint!r} is no URL such as http://host:8000/v1")
+        return Address(url=url, token=token)
+
+
+class Wire:
+    """Keeps its connections open between requests. `timeout_s`: of silence."""
+
+    def __init__(self, address: Address, timeout_s: float = TIMEOUT_S):
+        self.address = address
+        transport = httpx2.AsyncHTTPTransport(uds=str(address.uds)) if address.uds else None
+        headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+        self._http = httpx2.AsyncClient(
+            base_url=address.url or "http://engine",
+            transport=transport,
+            headers=headers,
+            timeout=httpx2.Timeout(connect=CONNECT_S, read=timeout_s, write=10, pool=5),
+            trust_env=not address.loopback,  # a proxy is for what is elsewhere
+        )
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str, timeout: float = 5) -> Any:
+        """The JSON of an answer. Raises EngineGone, EngineBusy or EngineRefused."""
+        return await self._json(self._http.get(path, timeout=timeout))
+
+    async def post(self, path: str, body: dict[str, Any], timeout: float = 30) -> Any:
+        """As `get`."""
+        return await self._json(self._http.post(path, json=body, timeout=timeout))
+
+    async def _json(self, sent: Any) -> Any:
+        try:
+            response = await sent
+            await _raise_for_error(response)
+            return response.json()
+        except (httpx2.HTTPError, ValueError) as error:
+            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
+
+    async def events(
+        self,
+        path: str,
+        body: dict[str, Any],
+        received: Callable[[], None] = lambda: None,
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Any]:
+        """The JSON of each server-sent event, until `[DONE]` or the connection's end.
+
+        `received` is called when the answer begins, also if that is with an error. Raises
+        EngineGone, EngineDied, EngineBusy or EngineRefused.
+        """
+        async with self._answer(path, body, received, headers) as response:
+            async for event in httpx2.EventSource(response):
+                if event.data == "[DONE]":
+                    return
+                yield event.json()
+
+    async def lines(
+        self, path: str, body: dict[str, Any], received: Callable[[], None] = lambda: None
+    ) -> AsyncGenerator[Any]:
+        """As `events`, of an answer that has a JSON object in each line."""
+        async with self._answer(path, body, received, None) as response:
+            async for line in response.aiter_lines():
+                yield json.loads(line)
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self,
+        path: str,
+        body: dict[str, Any],
+        received: Callable[[], None],
+        headers: Mapping[str, str] | None,
+    ) -> AsyncIterator[httpx2.Response]:
+        """A response that is none of an error; what goes wrong while it is read is one of ours."""
+        begun = False
+        try:
+            async with self._post(path, body, headers) as response:
+                begun = True
+                received()
+                await _raise_for_error(response)
+                yield response
+        except httpx2.ConnectError as error:
+            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
+        except httpx2.TimeoutException as error:
+            silent = f"the engine at {self.address} is silent ({_reason(error)})"
+            raise EngineDied(silent, safe=False) from error
+        except (httpx2.HTTPError, ValueError) as error:
+            broken = f"the engine at {self.address} broke off ({_reason(error)})"
+            raise EngineDied(broken, safe=not begun) from error
+
+    @contextlib.asynccontextmanager
+    async def _post(
+        self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None
+    ) -> AsyncIterator[httpx2.Response]:
+        request = self._http.build_request("POST", path, json=body, headers=headers)
+        response = await self._http.send(request, stream=True)
+        try:
+            yield response
+        finally:
+            # httpx2's pool keeps a request for ever if a cancel interrupts its closing.
+            closing = asyncio.ensure_future(response.aclose())
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing
+                raise
+
+
+async def _raise_for_error(response: httpx2.Response) -> None:
+    if response.is_success:
+        return
+    await response.aread()
+    message, kind = _said(response)
+    code = response.status_code
+    if code in (401, 403):
+        raise EngineRefused(f"{message} (HTTP {code}: is the API key right?)")
+    if code == 503 and kind == "not_ready":
+        raise EngineGone(message)
+    if code in (429, 502, 503, 504):
+        raise EngineBusy(message, _seconds(response.headers.get("retry-after")))
+    raise EngineRefused(message)
+
+
+def _said(response: httpx2.Response) -> tuple[str, str]:
+    """An error's message and type, in any of the forms that servers have."""
+    fallback = f"HTTP {response.status_code}"
+    try:
+        body = response.json()
+    except ValueError:
+        return fallback, ""
+    found = body.get("error", body) if isinstance(body, dict) else body
+    if isinstance(found, dict):
+        message = found.get("message") or found.get("detail")
+        kind = str(found.get("type", ""))
+    else:
+        message, kind = found, ""
+    return (message if isinstance(message, str) and message else fallback), kind
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    try:
+        return None if retry_after is None else max(0.0, float(retry_after))
+    except ValueError:
+        return None  # a date, which no engine sends
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__

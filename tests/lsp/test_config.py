@@ -1,0 +1,158 @@
+"""Settings: where they come from, which is stronger, what is wrong, what a repository may set."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_lsp.config import (
+    ChatConfig,
+    CompletionConfig,
+    Config,
+    EngineConfig,
+    manual,
+    read_config,
+    user_file,
+)
+from cl_lsp.errors import ClLspError
+from cl_lsp.remote import check_endpoint
+from cl_lsp.wire import Address
+from tests.conftest import cl_lsp
+
+
+def read(editor: Any = None, environment: dict[str, str] | None = None, *folders: Path) -> Any:
+    return read_config(editor, environment or {}, list(folders))
+
+
+@pytest.fixture
+def user(home: Path) -> Path:
+    user_file().parent.mkdir(parents=True)
+    return user_file()
+
+
+def test_later_places_are_stronger(user: Path, tmp_path: Path) -> None:
+    user.write_text('[completion]\nmax_tokens = 10\ntime_budget_ms = 10\n[engine]\nmodel = "u"\n')
+    (tmp_path / "cl-lsp.toml").write_text("[completion]\nmaxTokens = 20\n[chat]\nmax_tokens = 20\n")
+    config, problems = read(None, {}, tmp_path)
+    assert (config.completion, problems) == (CompletionConfig(20, 10), [])
+    environment = {"CL_LSP_COMPLETION_MAX_TOKENS": "30", "CL_LSP_ENGINE_MODEL": "7b"}
+    config, problems = read(None, environment, tmp_path)
+    assert (config.completion.max_tokens, config.engine.model, problems) == (30, "7b", [])
+    config, problems = read({"completion": {"maxTokens": 40}}, environment, tmp_path)
+    assert (config.completion.max_tokens, problems) == (40, [])
+    assert config.chat == ChatConfig(max_tokens=20)
+
+
+@pytest.mark.parametrize("entry", [e for e in manual() if not e.workspace])
+def test_a_repository_can_send_no_code_anywhere(home: Path, tmp_path: Path, entry: Any) -> None:
+    section, key = entry.key.split(".")
+    (tmp_path / "cl-lsp.toml").write_text(f'[{section}]\n{key} = "http://evil.example"\n')
+    config, [problem] = read(None, {}, tmp_path)
+    assert config == Config()
+    assert entry.key in problem and "a workspace's file may not set this" in problem
+    assert "evil" not in problem.replace(str(tmp_path), "")
+
+
+def test_what_a_repository_may_set_is_harmless() -> None:
+    allowed = {entry.key for entry in manual() if entry.workspace}
+    assert allowed == {
+        *("chat.maxTokens", "completion.maxTokens", "completion.timeBudgetMs", "completion.popup"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("editor", "problem"),
+    [
+        ([1], "settings must be an object"),
+        ("a", "settings must be an object"),
+        ({"x": 1}, "unknown setting 'x'"),
+        ({"engine": 1}, "engine must hold settings"),
+        ({"engine": {"x": 1}}, "engine.x is unknown; known: model, endpoint, apiKey"),
+        ({"engine": {"model": ""}}, "engine.model must be a text"),
+        ({"engine": {"kernels": "cuda"}}, "must be one of auto, torch"),
+        ({"engine": {"kernels": None}}, "must be one of auto, torch"),
+        ({"engine": {"fim": "gpt"}}, "must be one of auto, none, codellama"),
+        ({"engine": {"context": 0}}, "a whole number of at least 1"),
+        ({"engine": {"context": 1.5}}, "a whole number"),
+        ({"engine": {"kvMemory": 0}}, "a number of at least"),
+        ({"engine": {"kvMemory": "1"}}, "a number"),
+        ({"engine": {"idleExitMinutes": float("inf")}}, "a number"),
+        ({"engine": {"idleExitMinutes": float("nan")}}, "a number"),
+        ({"completion": {"maxTokens": True}}, "a whole number from 1 to 512"),
+        ({"completion": {"maxTokens": 513}}, "a whole number from 1 to 512"),
+        ({"completion": {"timeBudgetMs": -1}}, "a whole number"),
+        ({"completion": {"popup": 1}}, "must be true or false"),
+    ],
+)
+def test_what_is_wrong_is_said_and_ignored(home: Path, editor: Any, problem: str) -> None:
+    config, [said] = read(editor)
+    assert config == Config()
+    assert said.startswith("the editor: ") and problem in said
+
+
+def test_the_rest_of_a_wrong_file_counts(user: Path, tmp_path: Path) -> None:
+    user.write_text("[engine]\ncontext = -1\nkernels = 'torch'\n")
+    (tmp_path / "cl-lsp.toml").write_text("[completion\n")
+    config, [first, second] = read(None, {}, tmp_path)
+    assert config.engine == EngineConfig(kernels="torch")
+    assert str(tmp_path) in first and "it is ignored" in first
+    assert f"{user}: engine.context must be" in second
+
+
+def test_chats_are_asked_of_the_same_engine_unless_told_otherwise() -> None:
+    config, _ = read({"engine": {"endpoint": "http://a", "apiKey": "k", "model": "m"}})
+    assert config.chat_engine == config.engine
+    config, _ = read({"engine": {"model": "7b"}, "chat": {"model": "7b-instruct"}})
+    assert config.chat_engine == EngineConfig(model="7b-instruct")
+    config, _ = read({"engine": {"apiKey": "k", "model": "m"}, "chat": {"endpoint": "http://b"}})
+    assert config.chat_engine == EngineConfig(endpoint="http://b")  # not the other one's key
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "address", "warned"),
+    [
+        ("http://localhost:1/v1/", Address(url="http://localhost:1"), False),
+        ("http://[::1]:1", Address(url="http://[::1]:1"), False),
+        ("https://host/base/v1", Address(url="https://host/base"), False),
+        ("http://host:8000", Address(url="http://host:8000"), True),
+        ("unix:/run/x.sock", Address(uds=Path("/run/x.sock")), False),
+    ],
+)
+def test_endpoints(endpoint: str, address: Address, warned: bool) -> None:
+    assert Address.of(endpoint) == address
+    warning = check_endpoint(EngineConfig(endpoint=endpoint))
+    assert (warning is not None and "unencrypted" in warning) is warned
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["host:1", "ftp://host", "http://", "http://h:x", "http://h:0"]
+)
+def test_what_is_no_endpoint(endpoint: str) -> None:
+    with pytest.raises(ClLspError, match="is no URL"):
+        Address.of(endpoint)
+
+
+def test_the_terminal_shows_settings_but_no_key(
+    user: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user.write_text('[engine]\nendpoint = "http://127.0.0.1:9"\napi_key = "s3cret"\nx = 1\n')
+    monkeypatch.setenv("CL_LSP_COMPLETION_MAX_TOKENS", "many")
+    done = cl_lsp("settings")
+    assert 'engine.endpoint = "http://127.0.0.1:9"' in done.stdout
+    assert "engine.x is unknown" in done.stderr
+    assert "the environment: completion.max_tokens must be a whole number" in done.stderr
+    assert "s3cret" not in done.stdout + done.stderr
+    assert "s3cret" not in repr(Address.of("http://a", "s3cret"))
+
+
+def test_the_manual_is_what_the_documentation_has() -> None:
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, str(root / "docs" / "settings.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (root / "docs" / "settings.md").read_text() == done.stdout
