@@ -20,6 +20,7 @@ from .errors import ClLspError, EngineBusy, EngineDied, EngineGone, EngineRefuse
 CONNECT_S = 5
 # Before the first event may lie minutes of prefill on a CPU.
 TIMEOUT_S = 600
+END_S = 0.2  # from an answer's last event to the end of its body; then its connection is given up
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,10 @@ class Wire:
         self.address = address
         transport = httpx2.AsyncHTTPTransport(uds=str(address.uds)) if address.uds else None
         headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
+        self._base = address.url or "http://engine"
+        self._urls: dict[str, httpx2.URL] = {}
         self._http = httpx2.AsyncClient(
-            base_url=address.url or "http://engine",
+            base_url=self._base,
             transport=transport,
             headers=headers,
             timeout=httpx2.Timeout(connect=CONNECT_S, read=timeout_s, write=10, pool=5),
@@ -107,10 +110,12 @@ class Wire:
         EngineGone, EngineDied, EngineBusy or EngineRefused.
         """
         async with self._answer(path, body, received, headers) as response:
-            async for event in httpx2.EventSource(response):
+            events = aiter(httpx2.EventSource(response))
+            async for event in events:
                 if event.data == "[DONE]":
-                    return
+                    break
                 yield event.json()
+            await _read_out(events)
 
     async def lines(
         self, path: str, body: dict[str, Any], received: Callable[[], None] = lambda: None
@@ -149,7 +154,11 @@ class Wire:
     async def _post(
         self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None
     ) -> AsyncIterator[httpx2.Response]:
-        request = self._http.build_request("POST", path, json=body, headers=headers)
+        # To join a path with the base takes as long as the rest of a request's making.
+        if path not in self._urls:
+            self._urls[path] = httpx2.URL(self._base + path)
+        url = self._urls[path]
+        request = self._http.build_request("POST", url, json=body, headers=headers)
         response = await self._http.send(request, stream=True)
         try:
             yield response
@@ -161,6 +170,14 @@ class Wire:
             except asyncio.CancelledError:
                 await closing
                 raise
+
+
+async def _read_out(events: AsyncIterator[Any]) -> None:
+    """To the end of the body, which follows at once: a connection that is left before is lost."""
+    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+        async with asyncio.timeout(END_S):
+            async for _ in events:
+                pass
 
 
 async def _raise_for_error(response: httpx2.Response) -> None:
