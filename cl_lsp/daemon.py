@@ -36,6 +36,10 @@ MAX_LOG = 5 << 20  # bytes
 WIRE_VERSION = 2  # the oldest daemon we can talk to
 REPLACE_S = 20  # that one of an older version gets to finish what it does
 
+_started: list[
+    subprocess.Popen[bytes]
+] = []  # they outlive us; those that have ended leave no zombie
+
 
 def default_socket() -> Path:
     """In the user's runtime directory, which only the user can open."""
@@ -146,8 +150,11 @@ class Daemon:
             raise CannotStart(
                 f"the running daemon is of version {health['version']} and busy: `cl-lsp stop` it"
             )
+        pid = int(health["pid"])
+        if pid <= 1:
+            raise CannotStart(f"what answers at {self._socket} is no daemon")
         try:
-            os.kill(int(health["pid"]), signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)
         except OSError as error:
             raise CannotStart(f"cannot end the older daemon: {error.strerror}") from error
         while (now := await self._health()) is not None and now["pid"] == health["pid"]:
@@ -183,6 +190,7 @@ class Daemon:
                 )
         except OSError as error:
             raise CannotStart(f"cannot write {log_file()}: {error.strerror}") from error
+        _started[:] = [p for p in [*_started, process] if p.poll() is None]
         return process, start
 
 

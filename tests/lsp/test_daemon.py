@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from cl_engine.__main__ import parser
 
+from cl_lsp.backend import Local
 from cl_lsp.client import EngineClient
 from cl_lsp.config import EngineConfig
 from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, user_address
-from cl_lsp.errors import CannotStart
+from cl_lsp.errors import CannotStart, EngineDied, EngineRefused, EngineResting
+from cl_lsp.exchange import CompletionRequest
 from cl_lsp.wire import Address
 from tests.checkpoints import make_checkpoint
 from tests.conftest import cl_lsp, wait_for
@@ -160,6 +162,66 @@ async def test_a_daemon_is_told_what_the_options_say(
     options = parser().parse_args(told)
     assert (options.kernels, options.idle_exit, options.context) == ("torch", 0.5, 4096)
     assert options.kv_memory == 3 << 29
+
+
+async def pid_and_model(client: EngineClient, config: EngineConfig) -> tuple[int, list[str]]:
+    await Daemon(client, config).ensure()
+    health = await client.health()
+    return health["pid"], list(health["models"])
+
+
+async def test_an_older_daemon_is_replaced_when_it_is_idle(
+    home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = EngineClient(Address(uds=default_socket()))
+    config = EngineConfig(model=str(tiny))
+    first, _ = await pid_and_model(client, config)
+    assert (await pid_and_model(client, config))[0] == first
+    monkeypatch.setattr("cl_lsp.daemon.__version__", "99.0")
+    monkeypatch.setattr("cl_lsp.daemon.REPLACE_S", 0.3)
+    # While it is busy it serves on, if we can talk to it.
+    request = CompletionRequest("a", "b", None, 400, "d", "python", (), "1")
+    stream = client.complete(request)
+    await anext(stream)
+    assert (await pid_and_model(client, config))[0] == first
+    monkeypatch.setattr("cl_lsp.daemon.WIRE_VERSION", 99)
+    with pytest.raises(CannotStart, match="is of version .* and busy"):
+        await Daemon(client, config).ensure()
+    await stream.aclose()
+    second, models = await pid_and_model(client, config)
+    assert second != first and models == [str(tiny)]
+    wait_for(lambda: len(daemons()) == 1)
+    await client.close()
+
+
+async def test_another_editors_model_is_loaded_beside_the_first(home: Path, tiny: Path) -> None:
+    client = EngineClient(Address(uds=default_socket()))
+    pid, models = await pid_and_model(client, EngineConfig(model=str(tiny)))
+    assert await pid_and_model(client, EngineConfig(model="embedded")) == (
+        pid,
+        [*models, "embedded"],
+    )
+    # Whoever has no wish gets what is there.
+    assert await pid_and_model(client, EngineConfig()) == (pid, [*models, "embedded"])
+    with pytest.raises(EngineRefused, match="no model 'nonesuch'"):
+        await Daemon(client, EngineConfig(model="nonesuch")).ensure()
+    await client.close()
+
+
+async def test_a_daemon_that_keeps_dying_is_left_alone(home: Path, tiny: Path) -> None:
+    local = Local(EngineConfig(model=str(tiny)), EngineClient(Address(uds=default_socket())))
+    request = CompletionRequest("a", "b", None, 400, "d", "python", (), "1")
+    for n in range(3):
+        await local.ready(lambda seconds: None)
+        with pytest.raises(EngineDied):
+            async for _ in local.complete(request):
+                for pid in daemons():
+                    os.kill(pid, signal.SIGKILL)
+        if n < 2:
+            wait_for(lambda: not daemons())
+    with pytest.raises(EngineResting, match="next try in 2 s"):
+        await local.ready(lambda seconds: None)
+    await local.close()
 
 
 def test_the_terminal(home: Path, tiny: Path) -> None:
