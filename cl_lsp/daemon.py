@@ -36,9 +36,8 @@ MAX_LOG = 5 << 20  # bytes
 WIRE_VERSION = 2  # the oldest daemon we can talk to
 REPLACE_S = 20  # that one of an older version gets to finish what it does
 
-_started: list[
-    subprocess.Popen[bytes]
-] = []  # they outlive us; those that have ended leave no zombie
+# They outlive us; that they are kept lets those that have ended leave no zombie.
+_started: list[subprocess.Popen[bytes]] = []
 
 
 def default_socket() -> Path:

@@ -179,15 +179,18 @@ async def test_an_older_daemon_is_replaced_when_it_is_idle(
     assert (await pid_and_model(client, config))[0] == first
     monkeypatch.setattr("cl_lsp.daemon.__version__", "99.0")
     monkeypatch.setattr("cl_lsp.daemon.REPLACE_S", 0.3)
-    # While it is busy it serves on, if we can talk to it.
-    request = CompletionRequest("a", "b", None, 400, "d", "python", (), "1")
-    stream = client.complete(request)
-    await anext(stream)
-    assert (await pid_and_model(client, config))[0] == first
-    monkeypatch.setattr("cl_lsp.daemon.WIRE_VERSION", 99)
-    with pytest.raises(CannotStart, match="is of version .* and busy"):
-        await Daemon(client, config).ensure()
-    await stream.aclose()
+    with monkeypatch.context() as busy:
+        # It serves on, if we can talk to it.
+        health = client.health
+
+        async def at_work() -> dict[str, Any]:
+            return await health() | {"active": 1}
+
+        busy.setattr(client, "health", at_work)
+        assert (await pid_and_model(client, config))[0] == first
+        busy.setattr("cl_lsp.daemon.WIRE_VERSION", 99)
+        with pytest.raises(CannotStart, match="is of version .* and busy"):
+            await Daemon(client, config).ensure()
     second, models = await pid_and_model(client, config)
     assert second != first and models == [str(tiny)]
     wait_for(lambda: len(daemons()) == 1)
