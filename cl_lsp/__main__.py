@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,7 +18,14 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .client import EngineClient
 from .config import CompletionConfig, Config, EngineConfig, model_name, read_config
-from .daemon import PYTHON, default_socket, state_folder, user_address
+from .daemon import (
+    PYTHON,
+    default_socket,
+    has_unix_sockets,
+    port_file,
+    state_folder,
+    user_address,
+)
 from .errors import CannotStart, ClLspError, EngineGone
 from .wire import Address
 
@@ -100,15 +108,20 @@ def run_engine(arguments: list[str]) -> int:
     if arguments[0] == "serve" and not {"-h", "--help"} & set(arguments):
         given = {argument.split("=")[0] for argument in arguments}
         tcp = given & {"--host", "--port", "--api-key", "--no-auth"}
-        if not tcp and "--uds" not in given:
-            arguments += ["--uds", str(default_socket())]
+        if not tcp and not given & {"--uds", "--port-file"}:
+            unix = has_unix_sockets()
+            place = ["--uds", default_socket()] if unix else ["--port-file", port_file()]
+            arguments += map(str, place)
         elif tcp and not given & {"--host", "--port"}:
             arguments += ["--host", "127.0.0.1"]  # the port is the engine's default
         if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
     if arguments[0] == "doctor" and not any(a.startswith("--uds") for a in arguments):
         arguments += ["--uds", str(default_socket())]
-    os.execv(PYTHON[0], [*PYTHON, "-m", "cl_engine", *arguments])
+    command = [*PYTHON, "-m", "cl_engine", *arguments]
+    if sys.platform == "win32":  # which would begin another process and end this one
+        return subprocess.call(command)
+    os.execv(PYTHON[0], command)
 
 
 def token_file() -> Path:
@@ -266,6 +279,8 @@ async def run_stop(args: argparse.Namespace) -> int:
         if pid <= 1:
             raise CannotStart(f"what answers at {client.address} is no daemon")
         os.kill(pid, signal.SIGTERM)
+        if sys.platform == "win32":  # where that was a kill
+            port_file().unlink(missing_ok=True)
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while _alive(pid):
             if time.monotonic() > deadline:
@@ -280,6 +295,8 @@ async def run_stop(args: argparse.Namespace) -> int:
 
 
 def _alive(pid: int) -> bool:
+    if sys.platform == "win32":  # the kill was waited for, and a signal 0 would be another
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -74,7 +74,7 @@ class EngineClient:
 
         `received` is called when the engine begins to answer, also if that is with an error.
         """
-        headers = None if self.address.uds else affinity(request.document)
+        headers = None if self.address.local else affinity(request.document)
         return self._stream("/v1/completions", request.body(), received, headers)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Chunk]:

@@ -34,6 +34,8 @@ RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
 MAX_LOG = 5 << 20  # bytes
 WIRE_VERSION = 2  # the oldest daemon we can talk to
+# What Windows calls a session of its own.
+DETACHED = 0x208 if sys.platform == "win32" else 0  # DETACHED_PROCESS | CREATE_NEW_PROCESS_GROUP
 REPLACE_S = 20  # that one of an older version gets to finish what it does
 
 # They outlive us; that they are kept lets those that have ended leave no zombie.
@@ -56,8 +58,20 @@ def log_file() -> Path:
     return state_folder() / "engine.log"
 
 
+def has_unix_sockets() -> bool:
+    """Windows has none that Python's asyncio can use; elsewhere CL_LSP_TCP=1 does without."""
+    return sys.platform != "win32" and not os.environ.get("CL_LSP_TCP")
+
+
+def port_file() -> Path:
+    """Where a daemon tells the port that it listens on where there are no unix sockets."""
+    return state_folder() / "engine.port"
+
+
 def user_address() -> Address:
     """Where the user's daemon listens. Raises CannotStart if others could listen there instead."""
+    if not has_unix_sockets():
+        return Address(port_file=port_file())
     socket = default_socket()
     for folder in (socket.parent, socket.parent.parent):
         with contextlib.suppress(FileNotFoundError):  # not there yet: the daemon makes it, 0700
@@ -71,9 +85,9 @@ class Daemon:
     """The daemon behind one unix socket, as one client sees it."""
 
     def __init__(self, client: EngineClient, config: EngineConfig):
-        if client.address.uds is None:
-            raise ValueError("only a daemon on a unix socket can be started")
-        self._client, self._socket = client, client.address.uds
+        if not client.address.local:
+            raise ValueError("only a daemon of this user can be started")
+        self._client, self._address = client, client.address
         self._config = config
 
     async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
@@ -151,7 +165,7 @@ class Daemon:
             )
         pid = int(health["pid"])
         if pid <= 1:
-            raise CannotStart(f"what answers at {self._socket} is no daemon")
+            raise CannotStart(f"what answers at {self._address} is no daemon")
         try:
             os.kill(pid, signal.SIGTERM)
         except OSError as error:
@@ -163,7 +177,9 @@ class Daemon:
         """The new process and where its part of the log begins."""
         config = self._config
         command = [*PYTHON, "-m", "cl_engine", "serve", config.model or EMBEDDED]
-        command += ["--uds", str(self._socket), "--idle-exit", str(config.idle_exit_minutes)]
+        file = self._address.port_file
+        command += ["--port-file", str(file)] if file else ["--uds", str(self._address.uds)]
+        command += ["--idle-exit", str(config.idle_exit_minutes)]
         command += ["--unload-after", str(config.unload_after_minutes)]
         # Gigabytes are fetched when the user says so, not by the first key.
         command += ["--no-download", "--kernels", config.kernels]
@@ -179,13 +195,14 @@ class Daemon:
             _rotate(log_file())
             with open(log_file(), "ab") as log:
                 start = log.tell()
-                # Its own session: it outlives this editor, for the next one.
+                # A session of its own: it outlives this editor, for the next one.
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    creationflags=DETACHED,
                 )
         except OSError as error:
             raise CannotStart(f"cannot write {log_file()}: {error.strerror}") from error

@@ -25,14 +25,33 @@ END_S = 0.2  # from an answer's last event to the end of its body; then its conn
 
 @dataclass(frozen=True)
 class Address:
-    """Where an engine listens: a unix socket, or a URL; `token` is the bearer that it asks for."""
+    """Where an engine listens: a unix socket, or a URL; `token` is the bearer that it asks for.
+
+    Where there are no unix sockets a daemon tells port and token in `port_file`.
+    """
 
     uds: Path | None = None
     url: str = ""
     token: str | None = field(default=None, repr=False)
+    port_file: Path | None = None
 
     def __str__(self) -> str:
-        return str(self.uds) if self.uds else self.url
+        return str(self.uds or self.port_file or self.url)
+
+    @property
+    def local(self) -> bool:
+        """Whether the user's daemon listens there, or would."""
+        return self.uds is not None or self.port_file is not None
+
+    def now(self) -> tuple[str, str | None]:
+        """The base of its URLs, and the token. Raises EngineGone if no daemon tells them."""
+        if self.port_file is None:
+            return self.url or "http://engine", self.token
+        try:
+            told = json.loads(self.port_file.read_text())
+            return f"http://127.0.0.1:{int(told['port'])}", str(told["token"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EngineGone(f"no engine answers at {self} ({_reason(error)})") from error
 
     @property
     def loopback(self) -> bool:
@@ -40,7 +59,7 @@ class Address:
         host = urlsplit(self.url).hostname or ""
         with contextlib.suppress(ValueError):
             return ipaddress.ip_address(host).is_loopback
-        return self.uds is not None or host == "localhost"
+        return self.local or host == "localhost"
 
     @staticmethod
     def of(endpoint: str, token: str | None = None) -> "Address":
@@ -67,13 +86,9 @@ class Wire:
     def __init__(self, address: Address, timeout_s: float = TIMEOUT_S):
         self.address = address
         transport = httpx2.AsyncHTTPTransport(uds=str(address.uds)) if address.uds else None
-        headers = {"Authorization": f"Bearer {address.token}"} if address.token else {}
-        self._base = address.url or "http://engine"
         self._urls: dict[str, httpx2.URL] = {}
         self._http = httpx2.AsyncClient(
-            base_url=self._base,
             transport=transport,
-            headers=headers,
             timeout=httpx2.Timeout(connect=CONNECT_S, read=timeout_s, write=10, pool=5),
             trust_env=not address.loopback,  # a proxy is for what is elsewhere
         )
@@ -83,15 +98,18 @@ class Wire:
 
     async def get(self, path: str, timeout: float = 5) -> Any:
         """The JSON of an answer. Raises EngineGone, EngineBusy or EngineRefused."""
-        return await self._json(self._http.get(path, timeout=timeout))
+        return await self._json("GET", path, timeout)
 
     async def post(self, path: str, body: dict[str, Any], timeout: float = 30) -> Any:
         """As `get`."""
-        return await self._json(self._http.post(path, json=body, timeout=timeout))
+        return await self._json("POST", path, timeout, body)
 
-    async def _json(self, sent: Any) -> Any:
+    async def _json(self, method: str, path: str, timeout: float, body: Any = None) -> Any:
+        url, headers = self._target(path)
         try:
-            response = await sent
+            response = await self._http.request(
+                method, url, json=body, headers=headers, timeout=timeout
+            )
             await _raise_for_error(response)
             return response.json()
         except (httpx2.HTTPError, ValueError) as error:
@@ -150,15 +168,22 @@ class Wire:
             broken = f"the engine at {self.address} broke off ({_reason(error)})"
             raise EngineDied(broken, safe=not begun) from error
 
+    def _target(self, path: str) -> tuple[httpx2.URL, dict[str, str]]:
+        base, token = self.address.now()
+        # To parse a URL takes as long as the rest of a request's making.
+        if base + path not in self._urls:
+            self._urls[base + path] = httpx2.URL(base + path)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return self._urls[base + path], headers
+
     @contextlib.asynccontextmanager
     async def _post(
         self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None
     ) -> AsyncIterator[httpx2.Response]:
-        # To join a path with the base takes as long as the rest of a request's making.
-        if path not in self._urls:
-            self._urls[path] = httpx2.URL(self._base + path)
-        url = self._urls[path]
-        request = self._http.build_request("POST", url, json=body, headers=headers)
+        url, own = self._target(path)
+        request = self._http.build_request(
+            "POST", url, json=body, headers=own | dict(headers or {})
+        )
         response = await self._http.send(request, stream=True)
         try:
             yield response

@@ -4,11 +4,14 @@
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import math
 import os
+import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from . import __version__, show_prompt
@@ -97,6 +100,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--uds", type=Path, metavar="PATH", help="listen on this unix socket (mode 0600)"
     )
+    p.add_argument(
+        "--port-file",
+        type=Path,
+        metavar="PATH",
+        help="listen on a free port of loopback, and tell it and a token in this file (mode 0600)",
+    )
     p.add_argument("--host", metavar="H", help="listen on TCP (default 127.0.0.1)")
     p.add_argument("--port", type=int, metavar="P", help=f"listen on TCP (default {PORT})")
     p.add_argument(
@@ -170,14 +179,13 @@ def run_serve(args: argparse.Namespace) -> int:
 
     template = ChatTemplateConfig.from_json(args.chat_template) if args.chat_template else None
     # Take the address before torch is imported: of five daemons started at once four end here.
-    from .address import host_and_port, tcp_socket, unix_socket
+    from .address import host_and_port
 
     tcp = args.port is not None or args.host is not None
-    if tcp == (args.uds is not None):
-        raise CannotServe("give either --uds PATH or --port P [--host H]")
-    host, key = args.host or LOOPBACK[0], _key(args) if tcp else None
-    port = PORT if args.port is None else args.port
-    with tcp_socket(host, port) if tcp else unix_socket(args.uds) as listener:
+    if tcp + (args.uds is not None) + (args.port_file is not None) != 1:
+        raise CannotServe("give one of --uds PATH, --port-file PATH, or --port P [--host H]")
+    host = args.host or LOOPBACK[0]
+    with _listening(args, host) as (listener, key):
         from .hub import ensure, find_model
 
         for model in filter(None, (args.model, args.chat_model)):
@@ -186,8 +194,9 @@ def run_serve(args: argparse.Namespace) -> int:
         from .registry import Options
         from .serve import Serving, serve
 
-        where = f"http://{host_and_port(listener)}/v1" if tcp else f"unix:{args.uds}"
-        told = "" if key is None or args.api_key else f", token in {args.token_file}"
+        where = f"unix:{args.uds}" if args.uds else f"http://{host_and_port(listener)}/v1"
+        file = args.port_file or args.token_file
+        told = "" if key is None or (tcp and args.api_key) else f", token in {file}"
         names = frozenset({"localhost"}) if host in LOOPBACK else None
         options = Options(
             args.device,
@@ -200,7 +209,7 @@ def run_serve(args: argparse.Namespace) -> int:
         serving = Serving(
             args.model,
             where,
-            Access(key, told, tcp, names),
+            Access(key, told, args.uds is None, names),
             options,
             args.chat_model,
             template,
@@ -214,6 +223,23 @@ def run_serve(args: argparse.Namespace) -> int:
         # As it was started, `-P` included: no file of the project that it runs in is imported.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     return 0
+
+
+@contextlib.contextmanager
+def _listening(args: argparse.Namespace, host: str) -> Iterator[tuple[socket.socket, str | None]]:
+    """The socket, and the key that is asked for."""
+    from .address import port_file, tcp_socket, unix_socket
+
+    if args.uds is not None:
+        with unix_socket(args.uds) as listener:
+            yield listener, None
+    elif args.port_file is not None:
+        with port_file(args.port_file) as both:
+            yield both
+    else:
+        key = _key(args)
+        with tcp_socket(host, PORT if args.port is None else args.port) as listener:
+            yield listener, key
 
 
 def _key(args: argparse.Namespace) -> str | None:

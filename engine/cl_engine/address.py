@@ -2,19 +2,27 @@
 
 The lock beside the socket is the truth about who serves it: it is held for the daemon's whole life
 and falls with the process, so that a socket without a lock holder is stale and may be replaced.
+Where there are no unix sockets a file tells port and token, which only the user can read.
 """
 
 import contextlib
 import errno
-import fcntl
+import json
 import os
 import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from .errors import AddressInUse, CannotServe
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
+    import msvcrt
 
 SHORTEST_TOKEN = 16  # characters
 
@@ -25,18 +33,9 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
 
     Raises AddressInUse if another daemon holds it, CannotServe if it cannot be made.
     """
-    try:
-        make_private(path.parent)
+    with _locked(path):
         if path.exists() and not path.is_socket():
             raise CannotServe(f"{path} exists and is not a socket")
-        lock = open(path.with_name(path.name + ".lock"), "a")  # noqa: SIM115
-    except OSError as error:
-        raise CannotServe(f"cannot write {path.parent}: {error.strerror}") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise AddressInUse(f"another daemon serves {path} already") from error
         path.unlink(missing_ok=True)  # left by a daemon that died
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         mask = os.umask(0o177)
@@ -51,6 +50,53 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
         finally:
             listener.close()
             path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def port_file(path: Path) -> Iterator[tuple[socket.socket, str]]:
+    """A listening socket on a free port of loopback, and a new token; `path` tells both, mode 0600.
+
+    For one process at a time. Raises as `unix_socket`.
+    """
+    with _locked(path), tcp_socket("127.0.0.1", 0) as listener:
+        token = secrets.token_urlsafe(32)
+        told = {"port": listener.getsockname()[1], "token": token}
+        try:
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+                json.dump(told, file)
+            os.replace(file.name, path)
+        except OSError as error:
+            raise CannotServe(f"cannot write {path}: {error.strerror}") from error
+        try:
+            yield listener, token
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """While its lock is held nobody else serves at `path`."""
+    try:
+        make_private(path.parent)
+        lock = open(path.with_name(path.name + ".lock"), "a")  # noqa: SIM115
+    except OSError as error:
+        raise CannotServe(f"cannot write {path.parent}: {error.strerror}") from error
+    with lock:
+        if not _lock(lock):
+            raise AddressInUse(f"another daemon serves {path} already")
+        yield
+
+
+def _lock(file: IO[str]) -> bool:
+    """Whether nobody had it; it falls when the file is closed."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

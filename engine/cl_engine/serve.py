@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -37,14 +38,18 @@ class Server(uvicorn.Server):
     def reload(self) -> None:
         """End as if told to stop; the process then begins anew, with what its files say now."""
         self.again = True
-        self.handle_exit(signal.SIGHUP, None)
+        self.handle_exit(signal.SIGTERM, None)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, self.reload)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
+        if sys.platform == "win32":  # whose loops take no signals
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGBREAK):
+                signal.signal(number, self.handle_exit)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.handle_exit, number, None)
         yield
 
 
