@@ -127,7 +127,7 @@ class Daemon:
         log_start, started = 0, float("-inf")
         while time.monotonic() - began < START_TIMEOUT_S:
             health = await self._health()
-            if health is not None and health["status"] != "loading":
+            if health is not None and health["status"] in ("ok", "unloaded"):
                 return
             if health is None and (process is None or process.poll() == ADDRESS_IN_USE):
                 # The winner of the race may have died since; its successor is ours to start.

@@ -181,9 +181,8 @@ class Wire:
         self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None
     ) -> AsyncIterator[httpx2.Response]:
         url, own = self._target(path)
-        request = self._http.build_request(
-            "POST", url, json=body, headers=own | dict(headers or {})
-        )
+        both = own | dict(headers or {})
+        request = self._http.build_request("POST", url, json=body, headers=both)
         response = await self._http.send(request, stream=True)
         try:
             yield response

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from cl_engine.__main__ import parser
 
 from cl_lsp.backend import Local
 from cl_lsp.client import EngineClient
 from cl_lsp.config import EngineConfig
-from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, user_address
+from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, port_file, user_address
 from cl_lsp.errors import CannotStart, EngineDied, EngineRefused, EngineResting
 from cl_lsp.exchange import CompletionRequest
 from cl_lsp.wire import Address
@@ -195,6 +196,35 @@ async def test_an_older_daemon_is_replaced_when_it_is_idle(
     assert second != first and models == [str(tiny)]
     wait_for(lambda: len(daemons()) == 1)
     await client.close()
+
+
+async def test_without_unix_sockets_it_is_loopback_with_a_token(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_LSP_TCP", "1")
+    async with language_server() as client:
+        await client.initialize()
+        client.open("def f(x):\n    re\n")
+        assert (await client.inline(1, 6))["items"]
+        assert client.messages() == []
+    told = json.loads(port_file().read_text())
+    assert port_file().stat().st_mode & 0o777 == 0o600
+    url = f"http://127.0.0.1:{told['port']}/v1/models"
+    async with httpx2.AsyncClient() as http:
+        assert (await http.get(url)).status_code == 401
+        headers = {"authorization": f"Bearer {told['token']}"}
+        assert (await http.get(url, headers=headers)).status_code == 200
+        headers["origin"] = "http://evil.example"
+        assert (await http.get(url, headers=headers)).status_code == 403
+    first = json.loads(cl_lsp("status", "--json").stdout)
+    assert first["address"] == str(port_file())
+    os.kill(first["pid"], signal.SIGKILL)
+    wait_for(lambda: cl_lsp("status").returncode)
+    assert port_file().exists()  # of one that is gone
+    assert cl_lsp("complete", EXAMPLE, *AT).returncode == 0
+    assert json.loads(port_file().read_text())["token"] != told["token"]
+    assert "stopped" in cl_lsp("stop").stdout
+    assert not port_file().exists() and not default_socket().exists()
 
 
 async def test_another_editors_model_is_loaded_beside_the_first(home: Path, tiny: Path) -> None:
