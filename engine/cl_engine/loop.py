@@ -218,6 +218,8 @@ class Engine:
 
     async def model(self) -> LoadedModel:
         """The model, when it is there. Raises what went wrong while it was loaded."""
+        if self.loaded.done():  # a wrapped future would cost each request two turns of the loop
+            return self.loaded.result()
         return await asyncio.shield(asyncio.wrap_future(self.loaded))
 
     def submit(self, request: Request) -> None:
