@@ -26,12 +26,21 @@ from bench_measures import clients, decode, steps, typing
 from bench_peers import SHORT, Lab, Result, Scale
 from cl_engine.loop import THREADS
 
+
+def wire(lab: Lab) -> Result:
+    """`bench_wire.py`, which needs the editor's side, too: a machine with a GPU may lack that."""
+    import bench_wire
+
+    return bench_wire.wire(lab)
+
+
 MEASURES: dict[str, Callable[[Any], Result]] = {
     "typing": typing,
     "decode": decode,
     "speculation": speculation,
     "clients": clients,
     "steps": steps,
+    "wire": wire,
 }
 
 
@@ -47,6 +56,8 @@ BARS = (
     Bar("clients.float32.equal_share", least=1),
     Bar("clients.float32.equal_work.slowest_to_fastest", most=2),
     Bar("clients.float32.without_drafts.slowest_to_fastest", most=2),
+    Bar("wire.added_first_ms.median", most=2),  # on two cores; no ratio, as the next
+    Bar("wire.token_ms.median", most=0.3),
 )
 
 

@@ -13,6 +13,7 @@ from bench_drafts import drafts, same_answers
 from bench_measures import company, decode, steps, typing
 from bench_peers import SHORT, Lab, Ours
 from bench_texts import Place, misleading, repetitive
+from bench_wire import beside
 from cl_engine.facts import read_facts
 from eval_embedded import Variant, held_out_files, make_cases
 from typing_cost import KEYS, LIMIT, common_prefix, measure, table, typed
@@ -75,6 +76,19 @@ def test_rows_share_a_step(lab: Lab) -> None:
     times, rates = result["ms_by_tokens_at_2048"], result["decode_tokens_per_s_by_clients"]
     assert times[16] < 8 * times[1], result
     assert rates[8] > rates[1], result
+
+
+def test_the_wire_adds_little() -> None:
+    """The lowest of three medians: that others use the cores meanwhile makes none of them lower."""
+    results = [beside(0, sessions=1, rounds=4) for _ in range(3)]
+    for bar in [bar for bar in bench.BARS if bar.name.startswith("wire.")]:
+        verdicts = [bar.judge({"wire": result}) for result in results]
+        assert any(verdict["pass"] for verdict in verdicts), (bar, results)
+    for result in results:
+        assert result["prompt_tokens"] > 2000 and result["answers"] == 4 * 24
+        assert all(value > 0 for value in result["parts_of_added_ms"].values()), result
+        parts, added = result["parts_of_added_ms"].values(), result["added_first_ms"]["median"]
+        assert 0.7 < sum(parts) / added < 1.3, result  # or the clocks are not one
 
 
 def test_a_missed_bar_is_said_and_makes_the_exit_status_1(
