@@ -103,7 +103,8 @@ def _lock(file: IO[str]) -> bool:
 def tcp_socket(host: str, port: int) -> Iterator[socket.socket]:
     """A listening TCP socket. Raises AddressInUse or CannotServe."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
+    # asyncio sets TCP_NODELAY only on sockets that say TCP; without it answers come 40 ms late.
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))

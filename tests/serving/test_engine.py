@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from cl_engine.address import tcp_socket
 
 from tests.checkpoints import make_checkpoint
 from tests.conftest import wait_for
@@ -355,3 +357,20 @@ async def test_a_stopping_engine_ends_its_streams(tiny: Path, tmp_path: Path) ->
             rest = [line async for line in lines if line]
         assert rest[-1] == "data: [DONE]"
         assert process.wait(3) == 0
+
+
+async def test_over_tcp_what_is_written_goes_out_at_once() -> None:
+    """Or on a kept connection an answer's last part waits 40 ms for a delayed ACK."""
+    at_once = asyncio.get_running_loop().create_future()
+
+    def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = writer.get_extra_info("socket")
+        at_once.set_result(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        writer.close()
+
+    with tcp_socket("127.0.0.1", 0) as listener:
+        async with await asyncio.start_server(accepted, sock=listener):
+            _, writer = await asyncio.open_connection(*listener.getsockname())
+            assert await at_once
+            writer.close()
+            await writer.wait_closed()
