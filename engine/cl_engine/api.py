@@ -222,14 +222,14 @@ def pipeline(
     device: str = "auto",
     dtype: str = "auto",
     context: int | None = None,
-    kv_memory: int | None = None,
+    kv_memory: float | None = None,
     kernels: Kernels = "auto",
 ) -> Pipeline:
     """Load `model_path` (`embedded`, a directory or a hub id, fetched if it is not on this disk).
 
     `device`: "auto" (CUDA if there is one), "cpu", "cuda", "cuda:N"; `dtype` of the matrices:
     "auto" (bfloat16 on CUDA, float32 on a CPU), "float32", "bfloat16"; `context`: so many tokens
-    instead of the model's own number, for less memory; `kv_memory`: bytes of the KV cache (None:
+    instead of the model's own number, for less memory; `kv_memory`: GiB of the KV cache (None:
     four contexts, or what is free), at least one context's; `kernels`: "auto", ours on a GPU, or
     "torch", none. Raises UnknownModel, BrokenCheckpoint,
     CannotPull, Unsupported if the model lacks the template's capability, or EngineError if there is
@@ -247,7 +247,7 @@ def pipeline(
         device=device,
         dtype=dtype,
         context=context,
-        kv_memory=kv_memory,
+        kv_memory=None if kv_memory is None else int(kv_memory * 2**30),
         kernels=kernels,
         progress=loading_bar(model_path),
         making=making_bar(),
