@@ -1,5 +1,6 @@
 """The engine on a GPU with its kernels: `TRITON_INTERPRET=0 pytest tests/ops/test_gpu.py`."""
 
+import asyncio
 import os
 import random
 from functools import partial
@@ -15,7 +16,10 @@ from cl_engine.core import CHUNK, Core
 from cl_engine.export import export
 from cl_engine.graphs import KernelMachine
 from cl_engine.loader import LoadedModel, load_model
-from cl_engine.loop import Engine
+from cl_engine.loop import Engine, Generation, Job
+from cl_engine.prompt import Prompt
+from cl_engine.registry import Options, Registry
+from cl_engine.request import Limits, TextEvent
 from cl_engine.sampling import SamplingParams
 
 from tests.serving import test_same_answer
@@ -102,3 +106,43 @@ def test_the_engine_takes_the_kernels_by_itself() -> None:
         assert made and made[-1][0] == made[-1][1] > 3
     finally:
         engine.stop()
+
+
+async def test_models_come_and_go_and_leave_nothing(tmp_path: Path) -> None:
+    """One is loaded, graphs and all, while the other answers; what is unloaded gives all back."""
+    second = str(export("embedded", tmp_path / "second"))
+    registry = Registry("embedded", Options("cuda"), others=True)
+
+    async def answer(name: str, tokens: int = 60) -> list[int]:
+        async with registry.use(name) as (engine, loaded):
+            ids = loaded.tokenizer.encode(SOURCE[:900])
+            job = Job(Prompt(ids, 0), Limits(tokens), SamplingParams())
+            generation = Generation(engine, [job])
+            try:
+                events = [event async for _, event in generation]
+            finally:
+                generation.close()
+        return [i for event in events if isinstance(event, TextEvent) for i in event.tokens]
+
+    try:
+        alone = await answer("embedded")
+        torch.cuda.synchronize()
+        before = torch.cuda.mem_get_info()[0]
+        loading = asyncio.create_task(answer(second))
+        beside = [await answer("embedded") for _ in range(20)]
+        other = await loading
+        beside += [await answer("embedded")]
+        assert all(one == alone for one in beside)
+        left: list[int] = []
+        for _ in range(3):
+            assert await registry.unload(second)
+            left.append(torch.cuda.mem_get_info()[0])
+            print(f"{left[-1] - before} bytes, {torch.cuda.memory_allocated()} of tensors")
+            assert await answer(second) == other
+            assert left[-1] - torch.cuda.mem_get_info()[0] > 40 << 20
+        # What CUDA and cuBLAS keep for a thread is kept once, for the next one.
+        assert left[0] - left[-1] < 16 << 20
+        assert await registry.unload("embedded")
+        assert await answer("embedded") == alone
+    finally:
+        registry.stop()

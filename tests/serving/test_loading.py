@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from cl_engine import core, loader
-from cl_engine.config import read_config
+from cl_engine.config import LlamaConfig, read_config
 from cl_engine.errors import EngineError
 from cl_engine.loader import load_model
 from safetensors.torch import save_file
@@ -69,7 +69,7 @@ def test_what_would_fit_is_said(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, free: int, fits: str
 ) -> None:
     monkeypatch.setattr(loader, "free_memory", lambda device: free << 30)
-    monkeypatch.setattr(loader, "_bytes", lambda config, dtype: 64 << 30)
+    monkeypatch.setattr(LlamaConfig, "weight_bytes", lambda config, itemsize: 64 << 30)
     with pytest.raises(EngineError, match=f"64.0 GiB of memory .* {free}.0 GiB are free: {fits}"):
         load_model(str(tiny), device="cpu")
 
