@@ -226,7 +226,7 @@ async def _name(backend: "Backend") -> str:
     if isinstance(backend, Local):
         return backend.model or (await backend.client.health())["model"]
     assert isinstance(backend, Remote)
-    return (await backend.server()).model or str(backend.address)
+    return (await backend.find())[0].model or str(backend.address)
 
 
 def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> None:

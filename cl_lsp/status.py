@@ -28,7 +28,7 @@ async def remote_status(config: EngineConfig) -> dict[str, Any]:
 
     remote = Remote(config)
     try:
-        server = await remote.server()
+        server, _ = await remote.find()
         refused = await remote.refusals()
         known = {"kind": server.kind, "model": server.model, "fim": server.family}
         return {"status": "ok", "address": str(remote.address), "refused": refused} | known

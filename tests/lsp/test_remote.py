@@ -53,7 +53,7 @@ async def ask(remote: Remote, before: str = BEFORE, after: str = AFTER) -> Sugge
 async def test_each_kind_is_recognised_and_fills_in(kind: str) -> None:
     async with foreign(kind) as fake:
         remote = Remote(EngineConfig(endpoint=fake.url))
-        assert (await remote.server()).kind == kind
+        assert (await remote.find())[0].kind == kind
         found = await ask(remote)
         assert (found.text, found.stop_reason) == ("turn x", "line")
         [(path, body)] = fake.asked
@@ -229,7 +229,7 @@ async def test_what_speaks_another_language_is_said() -> None:
     async with foreign("vLLM") as fake:
         remote = Remote(EngineConfig(endpoint=fake.url + "/nowhere"))
         with pytest.raises(EngineRefused, match="/v1/nowhere/v1/models: Method Not Allowed"):
-            await remote.server()
+            await remote.find()
         await remote.close()
 
 
