@@ -44,6 +44,7 @@ class Foreign:
     key: str | None = None
     status: int = 200
     retry_after: str | None = None
+    infills: bool = True  # llama.cpp's model has words for it
     broken: bool = False  # the connection ends in mid-answer
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -72,6 +73,9 @@ class Foreign:
             self.headers.append(dict(request.headers))
             if refusal := self._refusal(request):
                 return refusal
+            if path == "infill" and not self.infills:
+                message = "Infill is not supported by this model: prefix token is missing."
+                return JSONResponse({"error": {"code": 501, "message": message}}, 501)
             if path == "tokenize":
                 ids = tokenize(body["prompt"], body["add_special_tokens"])
                 return JSONResponse({"tokens": ids})

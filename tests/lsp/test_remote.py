@@ -87,6 +87,16 @@ async def test_llama_cpp_gets_both_texts_and_says_what_it_reused() -> None:
         assert len(sent[0]) <= 3600 and sent[1] == sent[0] + "y"
 
 
+async def test_llama_cpp_without_words_for_infilling_completes() -> None:
+    async with foreign("llama.cpp", infills=False) as fake:
+        remote = Remote(EngineConfig(endpoint=fake.url))
+        with pytest.raises(EngineRefused, match="Infill is not supported"):
+            await ask(remote)
+        assert (await ask(remote)).text == "turn x"
+        assert [path for path, _ in fake.asked] == ["/infill", "/v1/completions"]
+        await remote.close()
+
+
 @pytest.mark.parametrize("kind", ["vLLM", "SGLang"])
 async def test_code_llama_is_given_ids_of_the_servers_own_tokenizer(kind: str) -> None:
     async with foreign(kind) as fake:
