@@ -90,6 +90,12 @@ class Answers(Generic[T]):
                 del answer.waiting[method]
             self._sweep(uri)
 
+    def overtake(self, uri: str, method: str) -> None:
+        """A newer request of this method was answered by other means: older ones are for nobody."""
+        for older in self._of.get(uri, []):
+            older.overtake(method)
+        self._sweep(uri)
+
     def forget(self, uri: str) -> None:
         """The document is closed: who waits is answered None, and the work stops."""
         for answer in self._of.pop(uri, []):

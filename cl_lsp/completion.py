@@ -22,7 +22,8 @@ BELOW = re.compile(r"[\r\n]([ \t]*)[^\s]")  # the indentation of the next line t
 class Suggestion:
     """Text for the cursor; it replaces `replaced` characters after it. Empty: no suggestion.
 
-    `stop_reason` names what ended the text, and so why there is none.
+    `stop_reason` names what ended the text, and so why there is none. `written` is what the model
+    wrote of it: the text without brackets that the editor had closed.
     """
 
     text: str = ""
@@ -31,6 +32,7 @@ class Suggestion:
     usage: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     total_ms: float = 0.0
+    written: str = ""
 
 
 def opens_block(line_before: str) -> bool:
@@ -87,17 +89,15 @@ async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) ->
     written = postprocess.tidy(whole.text)
     text = postprocess.trim_overlap(written, after)
     reason = "suffix" if written and not text else whole.stop_reason or ""
-    if text and closers:
-        text = postprocess.merge_closers(text, closers)
     text = text.replace("\n", "\r\n") if crlf else text
-    total_ms = (time.perf_counter() - began) * 1e3
     return Suggestion(
-        text,
+        postprocess.merge_closers(text, closers) if text and closers else text,
         len(closers) if text else 0,
         reason,
         whole.usage or {},
         whole.timings or {},
-        total_ms,
+        (time.perf_counter() - began) * 1e3,
+        text,
     )
 
 

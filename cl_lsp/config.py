@@ -4,13 +4,11 @@ From weak to strong: defaults, the user's `cl-lsp.toml`, the workspace's `cl-lsp
 no harm), `CL_LSP_SECTION_KEY` of the environment, the editor. What is wrong keeps the weaker value.
 """
 
-import ast
-import inspect
 import json
 import tomllib
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -190,7 +188,7 @@ def _checked(
         name = _snake(given)
         where = f"{source.name}: {section}.{given}"
         if name not in known:
-            problems.append(f"{where} is unknown; known: {', '.join(map(_camel, known))}")
+            problems.append(f"{where} is unknown; known: {', '.join(map(camel, known))}")
         elif source.workspace and not known[name].metadata["workspace"]:
             problems.append(f"{where}: a workspace's file may not set this; it is ignored")
         elif problem := _problem(hints[name], known[name].metadata, value):
@@ -267,61 +265,10 @@ def _shown(name: str, value: Any) -> str:
     return "the one from before" if name == "api_key" and value else json.dumps(value)
 
 
-def _camel(name: str) -> str:
+def camel(name: str) -> str:
     first, *rest = name.split("_")
     return first + "".join(part.capitalize() for part in rest)
 
 
 def _snake(name: str) -> str:
     return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A setting, as manuals show it."""
-
-    key: str  # section.camelCase
-    type: str
-    default: Any
-    text: str
-    workspace: bool
-
-
-def manual() -> list[Entry]:
-    """Of all settings, from the docstrings below their fields."""
-    entries: list[Entry] = []
-    for section, part in SECTIONS.items():
-        texts = _docstrings(part)
-        hints = get_type_hints(part)
-        for f in fields(part):
-            hint = hints[f.name]
-            entries.append(
-                Entry(f"{section}.{_camel(f.name)}", _type(hint), _default(f), texts[f.name],
-                      f.metadata["workspace"])
-            )  # fmt: skip
-    return entries
-
-
-def _docstrings(part: type) -> dict[str, str]:
-    [definition] = ast.parse(inspect.getsource(part)).body
-    assert isinstance(definition, ast.ClassDef)
-    found: dict[str, str] = {}
-    for before, after in zip(definition.body, definition.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr):
-            assert isinstance(before.target, ast.Name) and isinstance(after.value, ast.Constant)
-            found[before.target.id] = " ".join(str(after.value.value).split())
-    return found
-
-
-def _type(hint: Any) -> str:
-    names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
-    options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
-    return " or ".join(
-        ", ".join(map(json.dumps, get_args(one))) if get_origin(one) is Literal else names[one]
-        for one in options
-    )
-
-
-def _default(f: Field[Any]) -> Any:
-    assert f.default is not MISSING
-    return f.default

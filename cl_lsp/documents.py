@@ -72,13 +72,18 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Document:
-    """`text` is empty if `problem` says why the document is not read."""
+    """`text` is empty if `problem` says why the document is not read.
+
+    `near` is a line that was changed, and where it begins: the next position is most often there,
+    and to count 2,500 lines from the text's start takes a millisecond.
+    """
 
     uri: str
     version: int
     language: str
     text: str
     problem: str | None = None
+    near: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, uri: str, version: int, language: str, text: str) -> "Document":
@@ -129,11 +134,15 @@ class Documents:
             return (
                 document  # unknown text cannot be edited; a full change or a re-open brings it back
             )
-        text = document.text
-        start = offset_at(text, change.range.start, self.encoding)
-        end = max(start, offset_at(text, change.range.end, self.encoding))
+        text, at = document.text, change.range
+        near = near_line(text, at.start.line, document.near)
+        start = offset_at(text, at.start, self.encoding, near)
+        end = max(start, offset_at(text, at.end, self.encoding, near))
         changed = text[:start] + change.text + text[end:]
-        return Document.of(document.uri, document.version, document.language, changed)
+        made = Document.of(document.uri, document.version, document.language, changed)
+        # A carriage return before the line may become half of a line end.
+        begins = near if text[near[1] - 1 : near[1]] != "\r" else (0, 0)
+        return replace(made, near=begins)
 
     def snapshot(self, uri: str, position: types.Position) -> Snapshot:
         """Raises Unreadable if the document is not open, binary or too large."""
@@ -142,18 +151,25 @@ class Documents:
             raise Unreadable(f"{uri} is not open")
         if document.problem:
             raise Unreadable(f"no suggestions in {uri}: {document.problem}")
-        offset = offset_at(document.text, position, self.encoding)
+        offset = offset_at(document.text, position, self.encoding, document.near)
         return Snapshot(uri, document.version, document.language, document.text, offset)
 
 
-def offset_at(text: str, position: types.Position, encoding: str) -> int:
+def near_line(text: str, line: int, near: tuple[int, int]) -> tuple[int, int]:
+    """A line and where it begins, as far as the text has lines; `near` is one that is known."""
+    at, start = near if near[0] <= line else (0, 0)
+    while at < line and (end := LINE_END.search(text, start)) is not None:
+        at, start = at + 1, end.end()
+    return at, start
+
+
+def offset_at(
+    text: str, position: types.Position, encoding: str, near: tuple[int, int] = (0, 0)
+) -> int:
     """Code-point offset of `position`, clamped to its line's end and to the text's end."""
-    start = 0
-    for _ in range(position.line):
-        end = LINE_END.search(text, start)
-        if end is None:
-            return len(text)
-        start = end.end()
+    at, start = near_line(text, position.line, near)
+    if at < position.line:
+        return len(text)
     end = LINE_END.search(text, start)
     line = text[start : end.start() if end else len(text)]
     return start + _code_points(line, position.character, encoding)
@@ -197,7 +213,8 @@ def read_file(path: Path, line: int, column: int) -> Snapshot:
         raise Unreadable(f"no suggestions in {path}: {problem}")
     lines = LINE_END.split(text)
     if not 1 <= line <= len(lines):
-        raise Unreadable(f"line {line} is outside {path}, which has {len(lines)} lines")
+        there = len(lines) - (not lines[-1])  # what ends with a line break has no line behind it
+        raise Unreadable(f"line {line} is outside {path}, which has {there} lines")
     if not 1 <= column <= len(lines[line - 1]) + 1:
         longest = len(lines[line - 1]) + 1
         raise Unreadable(f"column {column} is outside line {line}, which ends at column {longest}")

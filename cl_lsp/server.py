@@ -16,6 +16,7 @@ from pygls.uris import to_fs_path
 from . import __version__, chat
 from .answers import Answer, Answers
 from .backend import Backend
+from .cache import Cache
 from .completion import Suggestion, suggest
 from .config import Config, read_config
 from .documents import Documents, Snapshot, width
@@ -52,6 +53,7 @@ class Protocol(LanguageServerProtocol):
     ) -> None:
         self._server.documents.close(params.text_document.uri)
         self._server.answers.forget(params.text_document.uri)
+        self._server.cache.forget(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -79,6 +81,7 @@ class ClLsp(LanguageServer):
         self.config = Config()
         self.documents = Documents()
         self.answers = Answers(self._suggest)
+        self.cache = Cache()
         self.engines = Engines(
             self.config, lambda message: self.say_once(message), lambda title: progress(self, title)
         )
@@ -108,6 +111,9 @@ class ClLsp(LanguageServer):
 
     async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
+        if (known := self.cache.get(snapshot)) is not None:
+            self.answers.overtake(snapshot.uri, method)
+            return known
         try:
             found = await self.answers.get(snapshot, method)
         except EngineResting as error:
@@ -115,6 +121,8 @@ class ClLsp(LanguageServer):
         except ClLspError as error:
             self.say_once(str(error), types.MessageType.Error)
             return Suggestion(stop_reason=str(error))
+        if found is not None:
+            self.cache.put(snapshot, found)
         if found is not None and not found.text:
             reason = f"no suggestion at {snapshot.place}: {found.stop_reason}"
             self.window_log_message(types.LogMessageParams(types.MessageType.Log, reason))

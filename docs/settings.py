@@ -2,7 +2,7 @@
 
 import json
 
-from cl_lsp.config import manual
+from cl_lsp.manual import manual
 
 HEAD = """\
 # Settings

@@ -12,11 +12,11 @@ from cl_lsp.config import (
     CompletionConfig,
     Config,
     EngineConfig,
-    manual,
     read_config,
     user_file,
 )
 from cl_lsp.errors import ClLspError
+from cl_lsp.manual import manual
 from cl_lsp.remote import check_endpoint
 from cl_lsp.wire import Address
 from tests.conftest import cl_lsp

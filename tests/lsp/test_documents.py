@@ -73,6 +73,10 @@ def test_edits_arrive_as_the_client_made_them(text: str, edits: list, encoding: 
         snapshot = documents.snapshot("u", types.Position(10**6, 0))
         assert (snapshot.text, snapshot.version) == (text, version)
         assert snapshot.offset == len(text)
+        for offset in {0, start, start + len(new), len(text) // 2, len(text)}:
+            if not inside_a_line_end(text, offset):
+                position = position_of(text, offset, encoding)
+                assert documents.snapshot("u", position).offset == offset
 
 
 @given(TEXT)

@@ -23,10 +23,10 @@ async def test_a_key_becomes_ghost_text(client: LspClient, engine: FakeEngine) -
     assert sent["temperature"] == 0.0 and "model" not in sent  # the daemon's own
     assert (sent["stop_at"], sent["language"]) == (["line", "suffix"], "python")
     assert "work" not in sent["document"] and "time_budget_ms" not in sent
-    client.insert("t", 1, 6)
+    client.insert("s", 1, 6)
     await client.inline(1, 7)
     again = engine.requests[1]
-    assert again["prompt"] == "def f(x):\n    ret"
+    assert again["prompt"] == "def f(x):\n    res"
     assert (again["user"], again["document"]) == (sent["user"], sent["document"])
     assert again["request_id"] != sent["request_id"]
     assert await client.shutdown() == 0
@@ -43,7 +43,7 @@ async def test_a_model_that_cannot_infill_completes_the_prefix(
     assert "suffix" not in engine.requests[0]
     # Asked once; again after an error, for another engine may serve by then.
     engine.refused, engine.error = {}, "another model"
-    client.insert("t", 1, 6)
+    client.insert("s", 1, 6)
     assert (await client.inline(1, 7))["items"] == []
     engine.error = None
     client.insert("u", 1, 7)
@@ -182,10 +182,10 @@ async def test_what_stands_after_the_cursor_is_not_repeated(
     engine.text = "first + b"
     assert (await client.inline(0, 8))["items"][0]["insertText"] == "first + b"
     engine.text = "x = a + b"
-    client.insert("", 0, 0)
-    assert (await client.inline(0, 8))["items"][0]["insertText"] == "x = "
+    client.insert("#\n", 0, 0)
+    assert (await client.inline(1, 8))["items"][0]["insertText"] == "x = "
     engine.text = " a + b"
-    assert (await client.inline(0, 7))["items"] == []
+    assert (await client.inline(1, 7))["items"] == []
 
 
 async def test_crlf_is_the_documents_business(client: LspClient, engine: FakeEngine) -> None:

@@ -1,0 +1,54 @@
+"""Suggestions that are typed through: what was typed since is their beginning. Nobody is asked."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from . import postprocess
+from .completion import Suggestion
+from .documents import Snapshot
+
+KEPT = 4  # suggestions of a document; each keeps the text that it was made for
+
+
+@dataclass(frozen=True)
+class Known:
+    """A suggestion, and the text around it without the brackets that the editor had closed."""
+
+    before: str
+    rest: str
+    found: Suggestion
+
+    def at(self, snapshot: Snapshot) -> Suggestion | None:
+        """What is left of it there; None if anything else has changed, or nothing is left."""
+        closers = postprocess.auto_closed(snapshot.line_after)
+        if not snapshot.before.startswith(self.before):
+            return None
+        typed = snapshot.before[len(self.before) :]
+        left = self.found.written[len(typed) :]
+        if not (self.found.written.startswith(typed) and left.strip()):
+            return None
+        if snapshot.after[len(closers) :] != self.rest:
+            return None
+        text = postprocess.merge_closers(left, closers) if closers else left
+        return Suggestion(text, len(closers), "typed", written=left)
+
+
+class Cache:
+    """The last suggestions of each open document."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, deque[Known]] = {}
+
+    def get(self, snapshot: Snapshot) -> Suggestion | None:
+        """The newest that goes on at this cursor."""
+        known = reversed(self._of.get(snapshot.uri, ()))
+        return next((found for one in known if (found := one.at(snapshot))), None)
+
+    def put(self, snapshot: Snapshot, found: Suggestion) -> None:
+        if found.written and found.stop_reason != "typed":
+            closers = postprocess.auto_closed(snapshot.line_after)
+            known = Known(snapshot.before, snapshot.after[len(closers) :], found)
+            self._of.setdefault(snapshot.uri, deque(maxlen=KEPT)).append(known)
+
+    def forget(self, uri: str) -> None:
+        self._of.pop(uri, None)

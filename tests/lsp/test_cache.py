@@ -1,0 +1,136 @@
+"""Typing through a suggestion: what is left of it is there at once, and nobody is asked."""
+
+import statistics
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl_lsp.cache import Cache
+from cl_lsp.completion import Suggestion
+from cl_lsp.documents import Snapshot
+from cl_lsp.postprocess import merge_closers
+from tests.lsp.client import URI, LspClient
+from tests.lsp.fake_engine import FakeEngine
+
+TEXT = "def f(x):\n    re\n\nf(1)\n"
+
+
+def snapshot(before: str, after: str) -> Snapshot:
+    return Snapshot(URI, 0, "python", before + after, len(before))
+
+
+def suggested(written: str, closers: str = "") -> Suggestion:
+    text = merge_closers(written, closers) if closers else written
+    return Suggestion(text, len(closers), "line", written=written)
+
+
+async def test_typing_through_asks_once(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize()
+    client.open(TEXT)
+    assert (await client.inline(1, 6))["items"][0]["insertText"] == "turn x"
+    for n, character in enumerate("turn "):
+        client.insert(character, 1, 6 + n)
+        [item] = (await client.inline(1, 7 + n))["items"]
+        assert item["insertText"] == "turn x"[n + 1 :]
+        assert item["range"]["start"] == {"line": 1, "character": 7 + n}
+    assert len(engine.requests) == 1
+    client.insert("x", 1, 11)  # nothing is left of it
+    await client.inline(1, 12)
+    assert len(engine.requests) == 2
+
+
+async def test_what_still_runs_is_stopped(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize()
+    client.open(TEXT)
+    await client.inline(1, 6)
+    engine.delay_s = 5
+    client.insert("s", 1, 6)
+    pending = client.inline(1, 7)
+    while len(engine.requests) < 2:
+        await client.code_actions((0, 0), (0, 0))
+    at = {"start": {"line": 1, "character": 6}, "end": {"line": 1, "character": 7}}
+    change = {"range": at, "text": "t"}  # it was a slip
+    document = {"uri": URI, "version": 9}
+    client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+    assert (await client.inline(1, 7))["items"][0]["insertText"] == "urn x"
+    assert await pending is None
+    for _ in range(100):
+        if not engine.open:
+            break
+        await client.code_actions((0, 0), (0, 0))
+    assert engine.ends == ["line", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("made", "written", "now", "left"),
+    [
+        (("a = ", "\nb"), "f(x)", ("a = f", "\nb"), "(x)"),
+        (("a = ", "\nb"), "f(x)", ("a = f(", ")\nb"), "x)"),  # the editor closed it
+        (("a = ", "\nb"), "f(x)", ("a = f(x", ")\nb"), ")"),
+        (("g(", ")\nb"), "f(x)", ("g(f(", "))\nb"), "x))"),
+        (("g(", ")\nb"), "f(x)", ("g(", ")\nb"), "f(x))"),
+        (("def f():", "\nb"), "\n    x\n    y", ("def f():\n    ", "\nb"), "x\n    y"),
+        (("a = ", "\nb"), "f(x)", ("a = f(x)", "\nb"), None),  # all of it
+        (("a = ", "\nb"), "f(x) ", ("a = f(x)", "\nb"), None),
+        (("a = ", "\nb"), "f(x)", ("a = g", "\nb"), None),  # something else
+        (("a = ", "\nb"), "f(x)", ("a =", "\nb"), None),  # deleted
+        (("a = ", "\nb"), "f(x)", ("b = f", "\nb"), None),  # changed above
+        (("a = ", "\nb"), "f(x)", ("a = f", "\nc"), None),  # below
+        (("a = ", "\nb"), "f(x)", ("a = f", " + 1\nb"), None),  # or on the line
+    ],
+)
+def test_what_is_left(
+    made: tuple[str, str], written: str, now: tuple[str, str], left: str | None
+) -> None:
+    cache = Cache()
+    closers = made[1].partition("\n")[0]
+    cache.put(snapshot(*made), suggested(written, closers))
+    found = cache.get(snapshot(*now))
+    assert (found and found.text) == left
+    if found is not None:
+        assert found.replaced == len(now[1].partition("\n")[0])
+        assert found.stop_reason == "typed"
+    cache.forget(URI)
+    assert cache.get(snapshot(*made)) is None
+
+
+def test_going_back_finds_the_one_before() -> None:
+    cache = Cache()
+    cache.put(snapshot("a", ""), suggested("bcd"))
+    cache.put(snapshot("ax", ""), suggested("yz"))
+    for before, left in (("axy", "z"), ("ab", "cd"), ("a", "bcd"), ("ax", "yz"), ("b", None)):
+        found = cache.get(snapshot(before, ""))
+        assert (found and found.text) == left
+
+
+@given(st.text("ab()\n ", min_size=1, max_size=12), st.integers(0, 12))
+def test_typed_and_left_are_what_was_written(written: str, n: int) -> None:
+    cache = Cache()
+    cache.put(snapshot("x", "\nz"), suggested(written))
+    found = cache.get(snapshot("x" + written[:n], "\nz"))
+    if written[n:].strip():
+        assert found is not None and written[:n] + found.text == written
+    else:
+        assert found is None
+
+
+@pytest.mark.alone
+async def test_it_takes_no_time(client: LspClient, engine: FakeEngine) -> None:
+    """Bar: 1 ms, in a document of 5,000 lines."""
+    lines = [f"value_{i} = {i}\n" for i in range(5000)]
+    lines[2500] = "x\n"
+    engine.text = "y" * 200
+    await client.initialize()
+    client.open("".join(lines))
+    await client.inline(2500, 1)
+    took = []
+    for n in range(1, 100):
+        client.insert("y", 2500, n)
+        began = time.perf_counter()
+        assert (await client.inline(2500, n + 1))["items"]
+        took.append((time.perf_counter() - began) * 1e3)
+    print(f"\n{statistics.median(took):.2f} ms")
+    assert len(engine.requests) == 1
+    assert min(statistics.median(took[i : i + 33]) for i in (0, 33, 66)) <= 1
