@@ -27,6 +27,7 @@ class Answer:
     snapshot: Snapshot
     follows: "Answer | None" = None
     changed: Callable[[], None] = lambda: None
+    ahead: bool = False  # nobody has asked for it yet
     request_id: str = field(default_factory=lambda: secrets.token_hex(8))
     sent: bool = False
     waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)  # by method

@@ -80,6 +80,7 @@ async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) ->
         request_id=answer.request_id,
         follows=answer.follows and answer.follows.request_id,
         time_budget_ms=config.time_budget_ms or None,
+        lane="completion" if answer.ahead else "inline",
     )
     if not traits.structured:
         answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped

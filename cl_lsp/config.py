@@ -97,6 +97,10 @@ class CompletionConfig:
     time_budget_ms: int = setting(0, workspace=True, least=0)
     """Show what there is after so many milliseconds. 0: when it is finished, however long."""
 
+    prefetch: bool = setting(True, workspace=True)
+    """Ask for what follows a suggestion while it is shown, so that it is there when it is accepted.
+    Of servers elsewhere only another cl-lsp is asked so."""
+
     popup: bool | None = setting(None, workspace=True)
     """Offer `textDocument/completion` too. Not set: only to clients without inline completion."""
 

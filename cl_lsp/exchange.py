@@ -13,7 +13,7 @@ class CompletionRequest:
 
     `document` and `language` are the document's, `stop_at` the rules that end the text, `follows`
     the `request_id` of the request whose typing this one continues, `input_extra` names and texts
-    of pieces of other files.
+    of pieces of other files; `lane` says how urgent it is.
     """
 
     prompt: str
@@ -28,6 +28,7 @@ class CompletionRequest:
     time_budget_ms: int | None = None
     temperature: float = 0.0
     input_extra: tuple[tuple[str, str], ...] = ()
+    lane: str = "inline"
 
     def body(self) -> dict[str, Any]:
         """For an engine of ours."""
@@ -37,7 +38,7 @@ class CompletionRequest:
             "model": self.model,
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
-            "lane": "inline",
+            "lane": self.lane,
             "stream": True,
             "stream_options": {"include_usage": True},
             "user": USER,

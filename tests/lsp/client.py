@@ -81,7 +81,10 @@ class LspClient:
         options: Any = None,
         more: dict[str, Any] | None = None,
     ) -> dict:
-        """`more`: further capabilities below `textDocument`."""
+        """`more`: further capabilities below `textDocument`; nothing is prefetched by default."""
+        if options is None or isinstance(options, dict):
+            completion = {"prefetch": False} | (options or {}).get("completion", {})
+            options = (options or {}) | {"completion": completion}
         text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}
         capabilities: dict[str, Any] = {
             "textDocument": text_document | (more or {}),

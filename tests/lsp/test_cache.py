@@ -116,6 +116,45 @@ def test_typed_and_left_are_what_was_written(written: str, n: int) -> None:
         assert found is None
 
 
+async def test_what_follows_is_there_when_it_is_accepted(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize(options={"completion": {"prefetch": True}})
+    client.open(TEXT)
+    assert (await client.inline(1, 6))["items"][0]["insertText"] == "turn x"
+    while len(engine.ends) < 2 or engine.open:
+        await client.code_actions((0, 0), (0, 0))
+    assert [r["lane"] for r in engine.requests] == ["inline", "completion"]
+    assert engine.requests[1]["prompt"] == "def f(x):\n    return x"
+    client.insert("turn x", 1, 6)
+    assert (await client.inline(1, 12))["items"][0]["insertText"] == "turn x"
+    assert len(engine.requests) == 2
+
+
+async def test_what_is_on_its_way_is_waited_for_or_given_up(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize(options={"completion": {"prefetch": True}})
+    client.open(TEXT)
+    await client.inline(1, 6)
+    engine.delay_s = 0.3
+    client.insert("s", 1, 6)  # something else: the next two have time to be made
+    await client.inline(1, 7)
+    while len(engine.requests) < 4:
+        await client.code_actions((0, 0), (0, 0))
+    client.insert("turn x", 1, 7)
+    assert (await client.inline(1, 13))["items"][0]["insertText"] == "turn x"
+    assert [r["lane"] for r in engine.requests[2:]] == ["inline", "completion"]
+    assert engine.requests[3]["prompt"].endswith("resturn x")
+    client.insert("=", 1, 13)
+    await client.inline(1, 14)
+    while len(engine.requests) < 6:
+        await client.code_actions((0, 0), (0, 0))
+    client.insert("?", 1, 14)
+    await client.inline(1, 15)
+    assert engine.ends[5] == "cancelled"
+
+
 @pytest.mark.alone
 async def test_it_takes_no_time(client: LspClient, engine: FakeEngine) -> None:
     """Bar: 1 ms, in a document of 5,000 lines."""
