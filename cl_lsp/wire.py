@@ -214,7 +214,7 @@ async def _raise_for_error(response: httpx2.Response) -> None:
         raise EngineRefused(f"{message} (HTTP {code}: is the API key right?)")
     if code == 503 and kind == "not_ready":
         raise EngineGone(message)
-    if code in (429, 502, 503, 504):
+    if code == 429 or (code >= 500 and code != 501):  # what may be otherwise soon
         raise EngineBusy(message, _seconds(response.headers.get("retry-after")))
     raise EngineRefused(message)
 

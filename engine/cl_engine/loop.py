@@ -83,6 +83,8 @@ class Generation:
         self._waiting = list(enumerate(jobs))[::-1]
         self._running: dict[int, Request] = {}
         self._open = True
+        if engine.stopping:
+            raise NotReady("the engine is stopping")
         if engine.full and lane != "inline":  # at once, not behind the step under way
             raise Overloaded(f"{MAX_WAITING} requests are waiting already; try again")
         engine.active += 1
@@ -176,9 +178,10 @@ class Engine:
         self.memory = Memory(0, 0)  # what it takes, when it is loaded
         self.metrics = (metrics or Metrics()).of(self.model_name)
         self.lost: DeviceLost | None = None  # what ended the engine while it served
-        self.active = 0  # calls under way
+        self.active = 0  # calls whose answers are under way
+        self.held = 0  # and those that are about to have some
+        self.stopping = False
         self.under_way = 0  # their answers that are in the engine
-        self._stopping = False
         self.last_used = time.monotonic()
         self.inbox: queue.SimpleQueue[Submit | Cancel | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -205,10 +208,15 @@ class Engine:
         atexit.register(self.stop)
         self._thread.start()
 
+    def stop_soon(self) -> None:
+        """What is under way ends with an error of its own, and no more is taken."""
+        self.stopping = True
+        self.inbox.put(None)
+
     def stop(self) -> None:
         """Give up what is under way and end the thread; a load in progress is not waited for."""
         atexit.unregister(self.stop)
-        self.inbox.put(None)
+        self.stop_soon()
         if self.loaded.done() and self._thread.is_alive():
             self._thread.join(timeout=STOP_S)
 
@@ -255,7 +263,7 @@ class Engine:
 
     def _refuse(self, error: EngineError) -> None:
         """Every request from now on, until told to stop."""
-        while not self._stopping and (message := self.inbox.get()) is not None:
+        while not self.stopping and (message := self.inbox.get()) is not None:
             if isinstance(message, Submit):
                 message.request.deliver(ErrorEvent(error))
 
@@ -275,7 +283,7 @@ class Engine:
 
     def _receive(self, core: Core, wait: bool = True) -> bool:
         """Empty the inbox; `wait` in it while there is nothing to do. False when told to stop."""
-        while not self._stopping:
+        while not self.stopping:
             idle = wait and core.scheduler.idle
             if idle:
                 core.check()
@@ -284,7 +292,7 @@ class Engine:
             except queue.Empty:
                 return True
             if message is None:
-                self._stopping = True
+                self.stopping = True
             elif isinstance(message, Submit):
                 core.scheduler.add(message.request)
             else:

@@ -81,8 +81,8 @@ class Registry:
 
     @property
     def active(self) -> int:
-        """Calls under way."""
-        return sum(engine.active for engine in self._held.values())
+        """Calls under way, also those that have no answer yet."""
+        return sum(max(engine.active, engine.held) for engine in self._held.values())
 
     @property
     def last_used(self) -> float:
@@ -156,11 +156,11 @@ class Registry:
         Raises UnknownModel, NoRoom, or what went wrong while it was loaded.
         """
         engine = await self.engine(self.name_of(asked, role))
-        engine.active += 1
+        engine.held += 1
         try:
             yield engine, await engine.model()
         finally:
-            engine.active -= 1
+            engine.held -= 1
             engine.last_used = time.monotonic()
 
     async def engine(self, name: str) -> Engine:
@@ -182,7 +182,7 @@ class Registry:
     async def unload(self, name: str) -> bool:
         """Let go of an idle model; False if it is busy, loading or not there."""
         engine = self._held.get(name)
-        if engine is None or engine.active or engine.state == "loading":
+        if engine is None or _busy(engine) or engine.state == "loading":
             return False
         await self._unload(name)
         return True
@@ -238,9 +238,9 @@ class Registry:
         size = need.weights + max(need.kv_cache, self._options.kv_memory or 0)
         size += HEADROOM if need.device.type == "cuda" else 0
         while (free := self._free(need.device)) is not None and free < size:
-            idle = [e for e in self.engines if not e.active and e.state == "ok"]
+            idle = [e for e in self.engines if not _busy(e) and e.state == "ok"]
             if not idle or free + sum(e.memory.total for e in idle) < size:
-                busy = ", ".join(e.model_name for e in self.engines if e.active)
+                busy = ", ".join(e.model_name for e in self.engines if _busy(e))
                 there = f"{_gib(free)} are free"
                 held = f", and {busy} is in use" if busy else ""
                 raise NoRoom(f"{name} needs {_gib(size)} of memory: {there}{held}")
@@ -261,6 +261,10 @@ class Registry:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _busy(engine: Engine) -> bool:
+    return engine.active + engine.held > 0
 
 
 def _keep() -> None:

@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         for engine in self._registry.engines:
-            engine.inbox.put(None)  # what is under way ends with an error of its own
+            engine.stop_soon()
         super().handle_exit(sig, frame)
 
     def reload(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from cl_engine import kernels, loop
-from cl_engine.errors import DeviceLost, EngineError
+from cl_engine.errors import DeviceLost, EngineError, NotReady
 from cl_engine.kernels import machine_for
 from cl_engine.loader import LoadedModel, load_model
 from cl_engine.loop import Engine, Generation, Job
@@ -204,4 +204,19 @@ def test_a_lost_device_is_said_to_all_and_ends_the_daemon(
         asyncio.run(daemon())
     finally:
         engine.stop()
+    assert not engine._thread.is_alive()
+
+
+async def test_who_comes_while_it_stops_is_told_at_once(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "load_model", lambda *args, **options: model)
+    engine = Engine("whatever")
+    engine.start()
+    await engine.model()
+    engine.stop_soon()
+    with pytest.raises(NotReady, match="is stopping"):
+        Generation(engine, [Job(Prompt([1], 0), Limits(9), SamplingParams())])
+    assert (engine.active, engine.under_way) == (0, 0)
+    engine.stop()
     assert not engine._thread.is_alive()
