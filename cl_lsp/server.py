@@ -14,7 +14,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 from pygls.uris import to_fs_path
 
-from . import __version__, chat
+from . import __version__, chat, stdio
 from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
@@ -308,4 +308,4 @@ def _replaced(
 
 
 def main() -> None:
-    ClLsp().start_io()
+    stdio.start(ClLsp())

@@ -279,6 +279,7 @@ async def test_nonsense_does_not_take_the_server_down(
     client.notify("no/such", {"a": 1})
     client.insert("x", 0, 0, "file:///not/open")
     client.write(b"Content-Length: 5\r\n\r\n{]{]{")
+    client.write(b"\x00" * 3_000_000 + b"\r\n\r\n")
     with pytest.raises(LspError):
         await client.request("no/such/request", {})
     assert (await client.inline(0, 0, "file:///not/open"))["items"] == []
