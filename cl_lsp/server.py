@@ -178,7 +178,8 @@ def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     asyncio.get_running_loop().set_exception_handler(on_loop_error)
     ls.documents.encoding = str(ls.workspace.position_encoding)
-    folders = [Path(p) for f in params.workspace_folders or [] if (p := to_fs_path(f.uri))]
+    uris = [folder.uri for folder in params.workspace_folders or []] or [params.root_uri or ""]
+    folders = [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]
     ls.config, problems = read_config(params.initialization_options, os.environ, folders)
     ls.engines.configure(ls.config)
     for problem in problems:

@@ -195,6 +195,8 @@ def _device(name: str) -> torch.device:
         device = None
     if device is None or device.type not in ("cpu", "cuda"):
         raise EngineError(f"device {name!r} is none of auto, cpu, cuda, cuda:N")
+    if device.type == "cpu" and device.index:
+        raise EngineError(f"device {name!r}: there is but one CPU, `cpu`")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise EngineError(f"device {name!r}: {_no_cuda()}; `auto` takes what there is")
     return device

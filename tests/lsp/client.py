@@ -80,8 +80,13 @@ class LspClient:
         encodings: list[str] | None = None,
         options: Any = None,
         more: dict[str, Any] | None = None,
+        root: str | None = None,
+        folders: list[str] | None = None,
     ) -> dict:
-        """`more`: further capabilities below `textDocument`; nothing is prefetched by default."""
+        """`more`: further capabilities below `textDocument`; nothing is prefetched by default.
+
+        `root` and `folders` are URIs of the workspace.
+        """
         if options is None or isinstance(options, dict):
             completion = {"prefetch": False} | (options or {}).get("completion", {})
             options = (options or {}) | {"completion": completion}
@@ -94,7 +99,8 @@ class LspClient:
             capabilities["general"] = {"positionEncodings": encodings}
         params = {
             "processId": None,
-            "rootUri": None,
+            "rootUri": root,
+            "workspaceFolders": folders and [{"uri": uri, "name": "w"} for uri in folders],
             "capabilities": capabilities,
             "initializationOptions": options,
         }

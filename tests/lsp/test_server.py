@@ -1,6 +1,7 @@
 """The language server on the wire, with a scripted engine behind it."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -268,6 +269,21 @@ async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: Fak
     assert "the editor: completion.maxTokens must be a whole number from 1 to 512" in shown
     assert "the editor: engine.modle is unknown; known: model, endpoint" in shown
     assert "the editor: unknown setting 'maxTokens'" in shown
+
+
+@pytest.mark.parametrize("kind", ["root", "folders"])
+async def test_a_cloned_repository_sends_code_nowhere(
+    client: LspClient, engine: FakeEngine, tmp_path: Path, kind: str
+) -> None:
+    evil = '[engine]\nendpoint = "http://127.0.0.1:9"\n[completion]\nmax_tokens = 7\n'
+    (tmp_path / "cl-lsp.toml").write_text(evil)
+    uri = tmp_path.as_uri()
+    await client.initialize(**{"root": uri} if kind == "root" else {"folders": [uri]})  # type: ignore[arg-type]
+    client.open(TEXT)
+    assert (await client.inline(1, 6))["items"]
+    assert engine.requests[0]["max_tokens"] == 7
+    [said] = client.messages()
+    assert said.endswith("engine.endpoint: a workspace's file may not set this; it is ignored")
 
 
 async def test_nonsense_does_not_take_the_server_down(

@@ -41,6 +41,7 @@ def test_progress_goes_from_nothing_to_all(tiny: Path) -> None:
         ({"device": "gpu"}, "'gpu' is none of auto, cpu, cuda"),
         ({"device": "meta"}, "'meta' is none of"),
         ({"device": "cuda:9"}, "'cuda:9': PyTorch .*`auto` takes what there is"),
+        ({"device": "cpu:3"}, "'cpu:3': there is but one CPU"),
         ({"dtype": "int4"}, "'int4' is none of auto, float32, bfloat16"),
     ],
 )
