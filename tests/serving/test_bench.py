@@ -79,7 +79,7 @@ def test_rows_share_a_step(lab: Lab) -> None:
 
 
 def test_the_wire_adds_little() -> None:
-    """The lowest median of a round: that others use the cores meanwhile makes none of them lower."""
+    """The lowest median of a round: that others use the cores makes none of them lower."""
     bars = [bar for bar in bench.BARS if bar.name.startswith("wire.")]
     results: list[bench.Result] = []
     met: set[str] = set()
