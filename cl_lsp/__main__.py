@@ -56,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("file", type=Path, metavar="FILE")
     p.add_argument("--line", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
-    p.add_argument("--model", help="to start if no daemon runs (default: embedded)")
+    p.add_argument("--model", help="which (default: engine.model, or the daemon's own)")
     p.add_argument("--max-tokens", type=int, default=CompletionConfig.max_tokens, metavar="N")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
@@ -143,7 +143,9 @@ def engine_of(args: argparse.Namespace) -> EngineConfig:
     if args.port is not None:
         host = args.host or "127.0.0.1"
         url = f"http://[{host}]:{args.port}" if ":" in host else f"http://{host}:{args.port}"
-        return dataclasses.replace(config.engine, endpoint=url, api_key=_token())
+        return dataclasses.replace(
+            config.engine, endpoint=url, api_key=os.environ.get("CL_LSP_ENGINE_API_KEY") or _token()
+        )
     if args.uds is not None:
         return dataclasses.replace(config.engine, endpoint=None)
     return config.engine
@@ -264,7 +266,7 @@ async def run_status(args: argparse.Namespace) -> int:
         print(json.dumps(status))
     else:
         print(*lines(status), sep="\n")
-    return 1 if status["status"] in ("not running", "unreachable") else 0
+    return 1 if status["status"] in ("not running", "unreachable", "refused") else 0
 
 
 async def run_stop(args: argparse.Namespace) -> int:

@@ -14,7 +14,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import platformdirs
 
+from .errors import ClLspError
 from .fim import Family
+from .wire import Address
 
 FILE = "cl-lsp.toml"
 EMBEDDED = "embedded"
@@ -195,6 +197,8 @@ def _checked(
             problems.append(f"{where} is unknown; known: {', '.join(map(camel, known))}")
         elif source.workspace and not known[name].metadata["workspace"]:
             problems.append(f"{where}: a workspace's file may not set this; it is ignored")
+        elif name == "endpoint" and (wrong := _no_endpoint(value)):
+            problems.append(f"{where}: {wrong}; it is ignored")
         elif problem := _problem(hints[name], known[name].metadata, value):
             problems.append(f"{where} {problem}; using {_shown(name, getattr(part, name))}")
         else:
@@ -223,6 +227,16 @@ def _problem(hint: Any, limits: Mapping[str, Any], value: object) -> str | None:
         return f"must be {wanted}{within}"
     if not least <= value <= (float("inf") if most is None else most) or value == float("inf"):
         return f"must be {wanted}{within}"
+    return None
+
+
+def _no_endpoint(value: object) -> str | None:
+    """Why a text is none."""
+    if isinstance(value, str) and value:
+        try:
+            Address.of(value)
+        except ClLspError as error:
+            return str(error)
     return None
 
 

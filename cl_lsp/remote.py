@@ -68,7 +68,8 @@ class Remote:
         server, _ = await self.find()
         if server.kind == "cl-lsp":
             return await self._ours.refusals(server.model, fresh=fresh)
-        if self._infills and (server.template or server.kind == "llama.cpp"):
+        knows = server.kind == "llama.cpp" and self._config.fim != "none"
+        if self._infills and (server.template or knows):
             return {}
         why = "is not known to infill: set engine.fim if it does"
         return {"infilling": f"{server.model or 'its model'} {why}"}

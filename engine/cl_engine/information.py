@@ -84,7 +84,9 @@ def routes(registry: Registry) -> APIRouter:
         """Let go of an idle model; it is loaded again when someone asks it."""
         name = registry.name_of(body.model)
         if not await registry.unload(name):
-            raise InvalidRequest(f"{name} is {registry.state(name)}, or in use")
+            held = registry.held(name)
+            state = "in use" if held and held.state == "ok" else registry.state(name)
+            raise InvalidRequest(f"{name} is {state}")
         return {"success": True}
 
     @api.post("/tokenize")

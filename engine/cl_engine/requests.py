@@ -217,7 +217,7 @@ class InfillRequest(BaseModel):
         return CompletionRequest(
             prompt=self.input_prefix + self.prompt,
             suffix=self.input_suffix,
-            max_tokens=self.n_predict if self.n_predict > 0 else 128,
+            max_tokens=max(1, self.n_predict) if self.n_predict >= 0 else 128,  # 0: only read
             temperature=min(self.temperature, 2.0),
             top_k=self.top_k,
             top_p=self.top_p,

@@ -72,6 +72,7 @@ def test_what_a_repository_may_set_is_harmless() -> None:
         ({"engine": 1}, "engine must hold settings"),
         ({"engine": {"x": 1}}, "engine.x is unknown; known: model, endpoint, apiKey"),
         ({"engine": {"model": ""}}, "engine.model must be a text"),
+        ({"engine": {"endpoint": "host:8000"}}, "'host:8000' is no URL such as"),
         ({"engine": {"kernels": "cuda"}}, "must be one of auto, torch"),
         ({"engine": {"kernels": None}}, "must be one of auto, torch"),
         ({"engine": {"fim": "gpt"}}, "must be one of auto, none, codellama"),

@@ -59,7 +59,8 @@ async def test_an_overtaken_request_is_null_and_its_work_stops(
     await client.initialize()
     client.open(TEXT)
     first = client.inline(1, 6)
-    await asyncio.sleep(0.15)
+    while not engine.open:
+        await asyncio.sleep(0.01)
     client.insert("t", 1, 6)
     second = client.inline(1, 7)
     assert await asyncio.wait_for(first, 0.3) is None

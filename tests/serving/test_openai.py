@@ -239,6 +239,7 @@ async def test_infill_as_llamacpps_clients_ask(http: httpx2.AsyncClient) -> None
     warm = (await http.post("/infill", json=body | {"n_predict": 0})).json()
     assert warm["content"] == "" and warm["tokens_predicted"] == 0
     assert warm["timings"]["cache_n"] > 100
+    assert warm["timings"]["predicted_ms"] < whole["timings"]["predicted_ms"]
     assert (await http.post("/infill", json={"input_extra": [1]})).status_code == 400
 
 
