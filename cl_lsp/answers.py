@@ -1,7 +1,8 @@
 """The answers that are being made: who shares one, which is overtaken, which follows which.
 
 The rule for their end is one: an answer is stopped when no request waits for it, unless a newer
-one follows it that the engine has not got yet. Stopping closes its stream.
+one follows it that the engine has not got yet. Stopping closes its stream. What is made ahead waits
+for the document's next request, which takes it or ends it.
 """
 
 import asyncio
@@ -68,6 +69,7 @@ class Answers(Generic[T]):
     def __init__(self, make: Callable[[Answer], Coroutine[Any, Any, T]]):
         self._make = make
         self._of: dict[str, list[Answer]] = {}  # by document, the newest last
+        self._ahead: dict[str, Answer] = {}  # by document: for what may come next
 
     async def get(self, snapshot: Snapshot, method: str) -> T | None:
         """What is made for `snapshot`; None if a newer request of this method has overtaken it.
@@ -78,6 +80,12 @@ class Answers(Generic[T]):
         answers = self._of.setdefault(uri, [])
         for older in answers:
             older.overtake(method)
+        if (ahead := self._ahead.pop(uri, None)) is not None:
+            if ahead.snapshot.same(snapshot):
+                ahead.snapshot = snapshot  # of another version
+                answers.append(ahead)
+            else:
+                ahead.stop()
         if not answers or not answers[-1].serves(snapshot):
             answers.append(self._start(snapshot, answers))
         answer = answers[-1]
@@ -91,6 +99,12 @@ class Answers(Generic[T]):
                 del answer.waiting[method]
             self._sweep(uri)
 
+    def prefetch(self, snapshot: Snapshot) -> None:
+        """Make what may be asked for next; the document's next request takes it, or ends it."""
+        if (older := self._ahead.get(snapshot.uri)) is not None:
+            older.stop()
+        self._ahead[snapshot.uri] = self._start(snapshot, [], ahead=True)
+
     def overtake(self, uri: str, method: str) -> None:
         """A newer request of this method was answered by other means: older ones are for nobody."""
         for older in self._of.get(uri, []):
@@ -99,6 +113,8 @@ class Answers(Generic[T]):
 
     def forget(self, uri: str) -> None:
         """The document is closed: who waits is answered None, and the work stops."""
+        if (ahead := self._ahead.pop(uri, None)) is not None:
+            ahead.stop()
         for answer in self._of.pop(uri, []):
             for method in list(answer.waiting):
                 answer.overtake(method)
@@ -106,14 +122,15 @@ class Answers(Generic[T]):
 
     async def close(self) -> None:
         """Stop everything, and return when all streams are closed."""
-        tasks = [answer.task for answers in self._of.values() for answer in answers]
-        for uri in list(self._of):
+        answers = [*self._ahead.values(), *(a for those in self._of.values() for a in those)]
+        tasks = [answer.task for answer in answers]
+        for uri in [*self._of, *self._ahead]:
             self.forget(uri)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, snapshot: Snapshot, older: list[Answer]) -> Answer:
+    def _start(self, snapshot: Snapshot, older: list[Answer], ahead: bool = False) -> Answer:
         follows = next((a for a in reversed(older) if a.leads_to(snapshot)), None)
-        answer = Answer(snapshot, follows, lambda: self._sweep(snapshot.uri))
+        answer = Answer(snapshot, follows, lambda: self._sweep(snapshot.uri), ahead)
 
         def on_done(task: asyncio.Task) -> None:
             if not task.cancelled():

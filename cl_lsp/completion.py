@@ -102,6 +102,13 @@ async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) ->
     )
 
 
+def accepted(snapshot: Snapshot, found: Suggestion) -> Snapshot:
+    """The document with the suggestion in it, and the cursor behind what was written."""
+    offset = snapshot.offset
+    text = snapshot.text[:offset] + found.text + snapshot.text[offset + found.replaced :]
+    return replace(snapshot, text=text, offset=offset + len(found.text))
+
+
 async def _read(chunks: AsyncGenerator[Chunk]) -> Chunk:
     """The whole answer."""
     whole = Chunk()

@@ -7,7 +7,7 @@ no harm), `CL_LSP_SECTION_KEY` of the environment, the editor. What is wrong kee
 import json
 import tomllib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -256,12 +256,18 @@ def model_name(given: str) -> str:
 
 
 def _of_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
-    for section, name, kind in _all():
-        text = environment.get(f"CL_LSP_{section}_{name}".upper())
-        if text is not None:
-            options = get_args(kind) if get_origin(kind) is types.UnionType else (kind,)
-            found.setdefault(section, {})[name] = text if str in options else _parsed(text)
+    """CL_LSP_SECTION_KEY, the key with or without underscores; unknown ones, too, to be told of."""
+    found: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for section, part in SECTIONS.items():
+        hints = get_type_hints(part)
+        spelled = {name.replace("_", ""): name for name in hints}
+        beginning = f"CL_LSP_{section.upper()}_"
+        for variable, text in environment.items():
+            if variable.startswith(beginning):
+                given = variable.removeprefix(beginning).lower()
+                name = spelled.get(given.replace("_", ""), given)
+                is_text = str in (hint := hints.get(name), *get_args(hint))
+                found[section][name] = text if is_text else _parsed(text)
     return found
 
 
@@ -270,13 +276,6 @@ def _parsed(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _all() -> Iterator[tuple[str, str, Any]]:
-    for section, part in SECTIONS.items():
-        hints = get_type_hints(part)
-        for f in fields(part):
-            yield section, f.name, hints[f.name]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from urllib.parse import quote
 
 from .client import affinity, chunk_of
 from .config import EngineConfig
@@ -29,7 +30,6 @@ OWNERS: dict[str, Kind] = {
 }
 TAKES_IDS: tuple[Kind, ...] = ("vLLM", "SGLang")  # as prompts, and have a /tokenize
 SMILE = "☺"  # tokenized before a suffix, and taken off again: no piece then begins with a space
-KEPT_IDS = 8  # texts whose ids are kept: the suffix stays the same from key to key
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,9 @@ async def recognise(wire: Wire, config: EngineConfig) -> Server:
     model = config.model or next(iter(ids), None)
     if model is None:
         raise EngineRefused(f"{wire.address} lists no model: set engine.model")
-    if ids and model not in ids and kind not in ("cl-lsp", "llama.cpp", "Ollama"):
+    if kind == "cl-lsp" and model not in ids:
+        model = str((await wire.get(f"/v1/models/{quote(model)}"))["id"])  # it knows all spellings
+    elif ids and model not in ids and kind not in ("llama.cpp", "Ollama"):
         raise EngineRefused(
             f"{wire.address} serves {', '.join(ids)}, not {model}: set engine.model"
         )
@@ -82,12 +84,25 @@ def kind_of(cards: list[dict[str, Any]]) -> Kind:
     return "TGI" if owner and owner == card.get("id") else "OpenAI"
 
 
+@dataclass(frozen=True)
+class InfillIds:
+    """What a server's tokenizer makes of Code Llama's control words, and of SMILE."""
+
+    bos: list[int]
+    pre: int
+    suf: int
+    mid: int
+    end: int
+    smile: list[int]
+
+
 class Dialect:
     """One server's language, over a wire to it."""
 
     def __init__(self, wire: Wire, server: Server):
         self._wire, self._server = wire, server
-        self._ids: dict[str, list[int]] = {}
+        self._infill_ids: InfillIds | None = None
+        self._suffix = "", list[int]()  # and its ids: it stays the same from key to key
 
     def complete(
         self, request: CompletionRequest, received: Callable[[], None]
@@ -143,11 +158,10 @@ class Dialect:
         if request.suffix is None or template is None:
             return commented(request.input_extra) + request.prompt, (), None
         if server.family == "codellama" and server.kind in TAKES_IDS:
-            control = [await self._tokenized(w) for w in template.words]
-            if all(len(ids) == 1 for ids in control):
-                pre, suf, mid, end = (ids[0] for ids in control)
+            ids = self._infill_ids = self._infill_ids or await self._control_ids(template)
+            if ids is not None:
                 prompt = commented(request.input_extra) + request.prompt
-                return await self._codellama(prompt, request.suffix, pre, suf, mid, end)
+                return await self._meta(ids, prompt, request.suffix), (), ids.end
         text = template.prompt(request.prompt, request.suffix, request.input_extra)
         if server.family == "codellama":
             text = text.replace("▁<PRE> ▁<SUF>", "▁<PRE>▁<SUF>")  # nothing stands before
@@ -157,32 +171,34 @@ class Dialect:
             return text, ("<EOT>",), None
         return text, template.end, None
 
-    async def _codellama(
-        self, prefix: str, suffix: str, pre: int, suf: int, mid: int, end: int
-    ) -> tuple[list[int], tuple[str, ...], int]:
-        """Meta's own ids: both texts apart, the suffix without a space before it."""
+    async def _control_ids(self, template: Template) -> InfillIds | None:
+        """None if they are no single tokens of this tokenizer: then text must do."""
+        words = [await self._tokenized(word) for word in template.words]
+        if any(len(ids) != 1 for ids in words):
+            return None
         bos = await self._tokenized("", special=True)
-        smile = await self._tokenized(SMILE)
-        before = await self._tokenized(prefix, keep=False)
-        after = (await self._tokenized(SMILE + suffix))[len(smile) :]
-        control = {pre, suf, mid, end}  # where they stand in a file they are no text of its
-        before, after = ([i for i in ids if i not in control] for ids in (before, after))
-        return [*bos[:1], pre, *before, suf, *after, mid], (), end
+        pre, suf, mid, end = (ids[0] for ids in words)
+        return InfillIds(bos[:1], pre, suf, mid, end, await self._tokenized(SMILE))
 
-    async def _tokenized(self, text: str, *, special: bool = False, keep: bool = True) -> list[int]:
-        if text in self._ids and not special:
-            return self._ids[text]
+    async def _meta(self, ids: InfillIds, prefix: str, suffix: str) -> list[int]:
+        """Meta's own ids: both texts apart, the suffix without a space before it."""
+        if self._suffix[0] != suffix:
+            tokens = await self._tokenized(SMILE + suffix)
+            self._suffix = suffix, tokens[len(ids.smile) :]
+        control = {ids.pre, ids.suf, ids.mid, ids.end}  # in a file they are no text of its
+        before, after = (
+            [i for i in tokens if i not in control]
+            for tokens in (await self._tokenized(prefix), self._suffix[1])
+        )
+        return [*ids.bos, ids.pre, *before, ids.suf, *after, ids.mid]
+
+    async def _tokenized(self, text: str, *, special: bool = False) -> list[int]:
         body = {"model": self._server.model, "prompt": text, "add_special_tokens": special}
         reply = await self._wire.post("/tokenize", body)
         try:
-            ids = [int(i) for i in reply["tokens"]]
+            return [int(i) for i in reply["tokens"]]
         except (TypeError, KeyError, ValueError) as error:
             raise EngineRefused(f"{self._wire.address}: /tokenize makes no sense") from error
-        if keep and not special:
-            self._ids[text] = ids
-            if len(self._ids) > KEPT_IDS + len(TEMPLATES["codellama"].words):
-                self._ids.pop(next(t for t in self._ids if "▁" not in t and t != SMILE))
-        return ids
 
     async def _infill(
         self, request: CompletionRequest, received: Callable[[], None]

@@ -38,6 +38,10 @@ class Snapshot:
     text: str
     offset: int
 
+    def same(self, other: "Snapshot") -> bool:
+        """Whether text and cursor are, whatever the version."""
+        return (self.text, self.offset) == (other.text, other.offset)
+
     @property
     def before(self) -> str:
         return self.text[: self.offset]

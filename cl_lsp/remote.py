@@ -116,5 +116,5 @@ def check_endpoint(config: EngineConfig) -> str | None:
         return None
     address = Address.of(config.endpoint)
     if address.url.startswith("http:") and not address.loopback:
-        return f"{config.endpoint}: your code and its key go there unencrypted (http)"
+        return f"{config.endpoint}: your code goes there unencrypted (http)"
     return None

@@ -18,12 +18,11 @@ from . import __version__, chat, stdio
 from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
-from .completion import Suggestion, suggest
+from .completion import Suggestion, accepted, suggest
 from .config import Config, read_config
 from .documents import Documents, Snapshot, width
 from .engines import Engines
 from .errors import ClLspError, EngineGone, EngineResting, Unreadable
-from .prefetch import Prefetch
 from .progress import progress
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,6 @@ class Protocol(LanguageServerProtocol):
         self._server.documents.close(params.text_document.uri)
         self._server.answers.forget(params.text_document.uri)
         self._server.cache.forget(params.text_document.uri)
-        self._server.prefetch.stop(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -85,7 +83,6 @@ class ClLsp(LanguageServer):
         self.documents = Documents()
         self.answers = Answers(self._suggest)
         self.cache = Cache()
-        self.prefetch = Prefetch(self._suggest_ahead, self.cache.put)
         self.engines = Engines(
             self.config, lambda message: self.say_once(message), lambda title: progress(self, title)
         )
@@ -118,8 +115,6 @@ class ClLsp(LanguageServer):
         if (known := self.cache.get(snapshot)) is not None:
             self.answers.overtake(snapshot.uri, method)
             return known
-        if (made := await self.prefetch.take(snapshot)) is not None:
-            return made
         try:
             found = await self.answers.get(snapshot, method)
         except EngineResting as error:
@@ -130,7 +125,7 @@ class ClLsp(LanguageServer):
         if found is not None:
             self.cache.put(snapshot, found)
             if found.text and await self._prefetches():
-                self.prefetch.start(snapshot, found)
+                self.answers.prefetch(accepted(snapshot, found))
         if found is not None and not found.text:
             reason = f"no suggestion at {snapshot.place}: {found.stop_reason}"
             self.window_log_message(types.LogMessageParams(types.MessageType.Log, reason))
@@ -143,9 +138,6 @@ class ClLsp(LanguageServer):
 
         # Without one that waits it is only there to be followed.
         return await self.engines.ask("completion", ask, again=lambda: bool(answer.waiting))
-
-    async def _suggest_ahead(self, answer: Answer) -> Suggestion:
-        return await suggest(self.engines.of("completion"), answer, self.config.completion)
 
     async def _prefetches(self) -> bool:
         with contextlib.suppress(ClLspError):
@@ -163,7 +155,6 @@ class ClLsp(LanguageServer):
             return str(error)
 
     async def close(self) -> None:
-        await self.prefetch.close()
         await self.answers.close()
         await self.engines.close()
 

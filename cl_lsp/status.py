@@ -62,10 +62,10 @@ def lines(status: dict[str, Any]) -> Iterator[str]:
 
 
 def _of_daemon(status: dict[str, Any]) -> Iterator[str]:
-    yield f"{status['model']}: {status['status']}, {status['active']} requests under way"
+    yield f"{status['model']}: {status['status']}; requests under way: {status['active']}"
     yield (
         f"pid {status['pid']}, version {status['version']}, up {_time(status['uptime_s'])},"
-        f" {status['clients']} clients, at {status['address']}"
+        f" {status['clients']} clients in the last 10 min, at {status['address']}"
     )
     can = ", ".join(status["capabilities"])
     yield f"context {status['context_length']}, can: {can}"

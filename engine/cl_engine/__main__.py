@@ -110,7 +110,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--port", type=int, metavar="P", help=f"listen on TCP (default {PORT})")
     p.add_argument(
         "--api-key",
-        default=os.environ.get("CL_LSP_API_KEY"),
+        default=os.environ.get("CL_LSP_API_KEY") or None,
         metavar="KEY",
         help="over TCP, ask for this key (or $CL_LSP_API_KEY); other machines get in with it only",
     )
@@ -253,6 +253,8 @@ def _key(args: argparse.Namespace) -> str | None:
         if args.api_key:
             raise CannotServe("give either --api-key KEY or --no-auth")
         return None
+    if args.api_key == "":
+        raise CannotServe("--api-key is empty")
     if args.api_key:
         return args.api_key
     if args.token_file is None:

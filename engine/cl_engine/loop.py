@@ -179,7 +179,7 @@ class Engine:
         self.metrics = (metrics or Metrics()).of(self.model_name)
         self.lost: DeviceLost | None = None  # what ended the engine while it served
         self.active = 0  # calls whose answers are under way
-        self.held = 0  # and those that are about to have some
+        self.users = 0  # and those that are about to have some
         self.stopping = False
         self.under_way = 0  # their answers that are in the engine
         self.last_used = time.monotonic()

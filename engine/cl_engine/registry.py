@@ -10,11 +10,13 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from .bar import loading_bar, making_bar
+from .catalogue import EMBEDDED
 from .core import HEADROOM
 from .errors import DeviceLost, NoRoom, UnknownModel
 from .facts import Facts, read_facts
@@ -82,7 +84,7 @@ class Registry:
     @property
     def active(self) -> int:
         """Calls under way, also those that have no answer yet."""
-        return sum(max(engine.active, engine.held) for engine in self._held.values())
+        return sum(max(engine.active, engine.users) for engine in self._held.values())
 
     @property
     def last_used(self) -> float:
@@ -106,6 +108,9 @@ class Registry:
         """The model that is meant. Raises UnknownModel if it is not for this daemon to serve."""
         if asked is None:
             return self._chat if role == "chat" else self._default
+        path = Path(asked).expanduser()
+        if asked != EMBEDDED and not path.is_absolute() and path.exists():
+            raise UnknownModel(f"{asked!r}: give a directory by its absolute path")
         name = canonical_name(asked)
         served = list(dict.fromkeys((self._default, self._chat)))
         if name not in served and not self._others:
@@ -156,11 +161,11 @@ class Registry:
         Raises UnknownModel, NoRoom, or what went wrong while it was loaded.
         """
         engine = await self.engine(self.name_of(asked, role))
-        engine.held += 1
+        engine.users += 1
         try:
             yield engine, await engine.model()
         finally:
-            engine.held -= 1
+            engine.users -= 1
             engine.last_used = time.monotonic()
 
     async def engine(self, name: str) -> Engine:
@@ -264,7 +269,7 @@ class Registry:
 
 
 def _busy(engine: Engine) -> bool:
-    return engine.active + engine.held > 0
+    return engine.active + engine.users > 0
 
 
 def _keep() -> None:

@@ -128,7 +128,7 @@ async def test_what_follows_is_there_when_it_is_accepted(
     assert engine.requests[1]["prompt"] == "def f(x):\n    return x"
     client.insert("turn x", 1, 6)
     assert (await client.inline(1, 12))["items"][0]["insertText"] == "turn x"
-    assert len(engine.requests) == 2
+    assert [r["lane"] for r in engine.requests].count("inline") == 1
 
 
 async def test_what_is_on_its_way_is_waited_for_or_given_up(
@@ -144,15 +144,36 @@ async def test_what_is_on_its_way_is_waited_for_or_given_up(
         await client.code_actions((0, 0), (0, 0))
     client.insert("turn x", 1, 7)
     assert (await client.inline(1, 13))["items"][0]["insertText"] == "turn x"
-    assert [r["lane"] for r in engine.requests[2:]] == ["inline", "completion"]
+    assert [r["lane"] for r in engine.requests[2:4]] == ["inline", "completion"]
     assert engine.requests[3]["prompt"].endswith("resturn x")
     client.insert("=", 1, 13)
     await client.inline(1, 14)
-    while len(engine.requests) < 6:
+    while len(engine.requests) < 7:
         await client.code_actions((0, 0), (0, 0))
     client.insert("?", 1, 14)
     await client.inline(1, 15)
-    assert engine.ends[5] == "cancelled"
+    # What was made ahead of the accepted one, and of "=", was for nothing.
+    assert [engine.ends[n] for n in (4, 5, 6)] == ["cancelled", "line", "cancelled"]
+
+
+async def test_who_waits_for_it_is_overtaken_by_the_next_key(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize(options={"completion": {"prefetch": True}})
+    client.open(TEXT)
+    engine.delay_s = 0.4
+    await client.inline(1, 6)
+    while len(engine.requests) < 2:
+        await client.code_actions((0, 0), (0, 0))
+    client.insert("turn x", 1, 6)
+    first = client.inline(1, 12)
+    await client.code_actions((0, 0), (0, 0))
+    client.insert("?", 1, 12)
+    second = client.inline(1, 13)
+    assert await first is None
+    assert (await second)["items"][0]["insertText"] == "turn x"
+    prompts = [request["prompt"] for request in engine.requests]
+    assert prompts.count("def f(x):\n    return x") == 1  # it did not ask for what is past
 
 
 @pytest.mark.alone

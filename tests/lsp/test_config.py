@@ -55,6 +55,19 @@ def test_a_repository_can_send_no_code_anywhere(home: Path, tmp_path: Path, entr
     assert "evil" not in problem.replace(str(tmp_path), "")
 
 
+def test_all_spellings_of_the_environment_count_and_others_are_said(home: Path) -> None:
+    environment = {
+        "CL_LSP_COMPLETION_MAXTOKENS": "5",
+        "CL_LSP_ENGINE_API_KEY": "1",  # a text, though it could be a number
+        "CL_LSP_ENGINE_FOO": "1",
+        "CL_LSP_API_KEY": "of the server's own",
+        "CL_LSP_TCP": "1",
+    }
+    config, [problem] = read(None, environment)
+    assert (config.completion.max_tokens, config.engine.api_key) == (5, "1")
+    assert problem.startswith("the environment: engine.foo is unknown")
+
+
 def test_what_a_repository_may_set_is_harmless() -> None:
     allowed = {entry.key for entry in manual() if entry.workspace}
     assert allowed == {
