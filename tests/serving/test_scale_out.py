@@ -7,7 +7,6 @@ import random
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from cl_engine.__main__ import parser
 
 from tests.conftest import wait_for
 from tests.serving.test_engine import FILE, complete, computed, start
+from tests.serving.test_openai import free_port
 from tests.serving.test_wire_life import CODE, Stream
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the router's wheels are for Linux")
@@ -40,12 +40,6 @@ def options() -> list[str]:
     assert command
     words = shlex.split(command[0].replace("\\\n", " "))
     return words[words.index("--policy") :]
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @dataclass(frozen=True)
