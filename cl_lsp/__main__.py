@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,7 +188,7 @@ async def run_complete(args: argparse.Namespace) -> int:
         engine = dataclasses.replace(engine, model=model_name(args.model))
     backend = _backend(engine, args)
     try:
-        await backend.ready(_waiting)
+        await backend.ready(partial(_waiting, []))
         model = await _name(backend)
         completion = CompletionConfig(max_tokens=args.max_tokens)
         found = await suggest(backend, Answer(snapshot), completion)
@@ -215,9 +216,12 @@ def _local(args: argparse.Namespace) -> Address:
     return Address(uds=args.uds) if args.uds else user_address()
 
 
-def _waiting(seconds: float) -> None:
+def _waiting(said: list[str], seconds: float) -> None:
     if sys.stderr.isatty():
         print(f"\rstarting the engine… {seconds:.0f} s ", end="", file=sys.stderr, flush=True)
+    elif seconds > 1 and not said:
+        said.append("starting the engine…")
+        print(*said, file=sys.stderr, flush=True)
 
 
 async def _name(backend: "Backend") -> str:

@@ -37,6 +37,11 @@ class EngineClient:
     async def close(self) -> None:
         await self._wire.close()
 
+    @property
+    def connections(self) -> int:
+        """How many are in use."""
+        return self._wire.connections
+
     async def health(self) -> dict[str, Any]:
         """The daemon's own account. Raises EngineGone if nobody answers."""
         health = await self._wire.get("/health")

@@ -1,12 +1,10 @@
 """The language server: a handler parses, calls, converts. Decisions are in other files."""
 
-import asyncio
 import contextlib
 import logging
 import os
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
@@ -159,15 +157,7 @@ class ClLsp(LanguageServer):
         await self.engines.close()
 
 
-def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """All but anyio's: it sets the result of a read that was cancelled as its data came."""
-    known = "Future.set_result" in context.get("message", "")
-    if not (known and isinstance(context.get("exception"), asyncio.InvalidStateError)):
-        loop.default_exception_handler(context)
-
-
 async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
-    asyncio.get_running_loop().set_exception_handler(on_loop_error)
     ls.documents.encoding = str(ls.workspace.position_encoding)
     uris = [folder.uri for folder in params.workspace_folders or []] or [params.root_uri or ""]
     folders = [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]

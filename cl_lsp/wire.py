@@ -13,13 +13,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx2
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    UnixConnector,
+)
+from yarl import URL
 
 from .errors import ClLspError, EngineBusy, EngineDied, EngineGone, EngineRefused
 
 CONNECT_S = 5
 # Before the first event may lie minutes of prefill on a CPU.
 TIMEOUT_S = 600
+MAX_LINE = 4 << 20  # bytes of one; some servers repeat the prompt in an answer's last
 END_S = 0.2  # from an answer's last event to the end of its body; then its connection is given up
 
 
@@ -85,16 +96,19 @@ class Wire:
 
     def __init__(self, address: Address, timeout_s: float = TIMEOUT_S):
         self.address = address
-        transport = httpx2.AsyncHTTPTransport(uds=str(address.uds)) if address.uds else None
-        self._urls: dict[str, httpx2.URL] = {}
-        self._http = httpx2.AsyncClient(
-            transport=transport,
-            timeout=httpx2.Timeout(connect=CONNECT_S, read=timeout_s, write=10, pool=5),
-            trust_env=not address.loopback,  # a proxy is for what is elsewhere
-        )
+        self._timeout = ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout_s)
+        self._urls: dict[str, URL] = {}
+        self._session: ClientSession | None = None
 
     async def close(self) -> None:
-        await self._http.aclose()
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def connections(self) -> int:
+        """How many are in use."""
+        pool = self._session and self._session.connector
+        return len(pool._acquired) if pool else 0
 
     async def get(self, path: str, timeout: float = 5) -> Any:
         """The JSON of an answer. Raises EngineGone, EngineBusy or EngineRefused."""
@@ -105,14 +119,14 @@ class Wire:
         return await self._json("POST", path, timeout, body)
 
     async def _json(self, method: str, path: str, timeout: float, body: Any = None) -> Any:
-        url, headers = self._target(path)
         try:
-            response = await self._http.request(
-                method, url, json=body, headers=headers, timeout=timeout
-            )
-            await _raise_for_error(response)
-            return response.json()
-        except (httpx2.HTTPError, ValueError) as error:
+            response = await self._send(method, path, body, {}, ClientTimeout(total=timeout))
+            try:
+                await _raise_for_error(response)
+                return json.loads(await response.read())
+            finally:
+                response.close()
+        except (ClientError, TimeoutError, ValueError) as error:
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
 
     async def events(
@@ -128,11 +142,11 @@ class Wire:
         EngineGone, EngineDied, EngineBusy or EngineRefused.
         """
         async with self._answer(path, body, received, headers) as response:
-            events = aiter(httpx2.EventSource(response))
-            async for event in events:
-                if event.data == "[DONE]":
+            events = _events(response)
+            async for data in events:
+                if data == "[DONE]":
                     break
-                yield event.json()
+                yield json.loads(data)
             await _read_out(events)
 
     async def lines(
@@ -140,7 +154,7 @@ class Wire:
     ) -> AsyncGenerator[Any]:
         """As `events`, of an answer that has a JSON object in each line."""
         async with self._answer(path, body, received, None) as response:
-            async for line in response.aiter_lines():
+            async for line in response.content:
                 yield json.loads(line)
 
     @contextlib.asynccontextmanager
@@ -150,66 +164,93 @@ class Wire:
         body: dict[str, Any],
         received: Callable[[], None],
         headers: Mapping[str, str] | None,
-    ) -> AsyncIterator[httpx2.Response]:
+    ) -> AsyncIterator[ClientResponse]:
         """A response that is none of an error; what goes wrong while it is read is one of ours."""
         begun = False
         try:
-            async with self._post(path, body, headers) as response:
-                begun = True
+            response = await self._send("POST", path, body, headers or {}, self._timeout)
+            begun = True
+            try:
                 received()
                 await _raise_for_error(response)
                 yield response
-        except httpx2.ConnectError as error:
+            finally:
+                response.close()  # and its connection, unless the answer was read to its end
+        except ClientConnectorError as error:
             raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
-        except httpx2.TimeoutException as error:
+        except TimeoutError as error:
             silent = f"the engine at {self.address} is silent ({_reason(error)})"
             raise EngineDied(silent, safe=False) from error
-        except (httpx2.HTTPError, ValueError) as error:
+        except (ClientError, ValueError) as error:
             broken = f"the engine at {self.address} broke off ({_reason(error)})"
             raise EngineDied(broken, safe=not begun) from error
 
-    def _target(self, path: str) -> tuple[httpx2.URL, dict[str, str]]:
+    async def _send(
+        self, method: str, path: str, body: Any, headers: Mapping[str, str], timeout: ClientTimeout
+    ) -> ClientResponse:
+        """The beginning of the response; who gets it closes it."""
         base, token = self.address.now()
+        if self._session is None:  # made here, as it belongs to a running loop
+            self._session = _session(self.address)
         # To parse a URL takes as long as the rest of a request's making.
         if base + path not in self._urls:
-            self._urls[base + path] = httpx2.URL(base + path)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return self._urls[base + path], headers
+            self._urls[base + path] = URL(base + path)
+        own = {"Authorization": f"Bearer {token}"} if token else {}
+        data = None
+        if body is not None:
+            own["Content-Type"] = "application/json"
+            data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return await self._session.request(
+            method,
+            self._urls[base + path],
+            data=data,
+            headers=own | dict(headers),
+            timeout=timeout,
+            allow_redirects=False,
+        )
 
-    @contextlib.asynccontextmanager
-    async def _post(
-        self, path: str, body: dict[str, Any], headers: Mapping[str, str] | None
-    ) -> AsyncIterator[httpx2.Response]:
-        url, own = self._target(path)
-        both = own | dict(headers or {})
-        request = self._http.build_request("POST", url, json=body, headers=both)
-        response = await self._http.send(request, stream=True)
-        try:
-            yield response
-        finally:
-            # httpx2's pool keeps a request for ever if a cancel interrupts its closing.
-            closing = asyncio.ensure_future(response.aclose())
-            try:
-                await asyncio.shield(closing)
-            except asyncio.CancelledError:
-                await closing
-                raise
+
+def _session(address: Address) -> ClientSession:
+    # A server that closes what is idle does so after 5 s at the earliest (uvicorn).
+    kept = 3600 if address.local else 4
+    pool = (
+        UnixConnector(str(address.uds), limit=0, keepalive_timeout=kept)
+        if address.uds
+        else TCPConnector(limit=0, keepalive_timeout=kept)
+    )
+    return ClientSession(
+        connector=pool,
+        cookie_jar=DummyCookieJar(),
+        read_bufsize=MAX_LINE,
+        trust_env=not address.loopback,  # a proxy is for what is elsewhere
+    )
+
+
+async def _events(response: ClientResponse) -> AsyncGenerator[str]:
+    """The data of each server-sent event (WHATWG HTML, 9.2)."""
+    data: list[str] = []
+    async for line in response.content:
+        text = line.decode(errors="replace").rstrip("\r\n")
+        if text.startswith("data:"):
+            data.append(text[5:].removeprefix(" "))
+        elif not text and data:
+            yield "\n".join(data)
+            data.clear()
 
 
 async def _read_out(events: AsyncIterator[Any]) -> None:
     """To the end of the body, which follows at once: a connection that is left before is lost."""
-    with contextlib.suppress(TimeoutError, httpx2.HTTPError):
+    with contextlib.suppress(TimeoutError, ClientError):
         async with asyncio.timeout(END_S):
             async for _ in events:
                 pass
 
 
-async def _raise_for_error(response: httpx2.Response) -> None:
-    if response.is_success:
+async def _raise_for_error(response: ClientResponse) -> None:
+    code = response.status
+    if 200 <= code < 300:
         return
-    await response.aread()
-    message, kind = _said(response)
-    code = response.status_code
+    message, kind = _said(code, await response.read())
     if code in (401, 403):
         raise EngineRefused(f"{message} (HTTP {code}: is the API key right?)")
     if code == 503 and kind == "not_ready":
@@ -219,11 +260,11 @@ async def _raise_for_error(response: httpx2.Response) -> None:
     raise EngineRefused(message)
 
 
-def _said(response: httpx2.Response) -> tuple[str, str]:
+def _said(code: int, answer: bytes) -> tuple[str, str]:
     """An error's message and type, in any of the forms that servers have."""
-    fallback = f"HTTP {response.status_code}"
+    fallback = f"HTTP {code}"
     try:
-        body = response.json()
+        body = json.loads(answer)
     except ValueError:
         return fallback, ""
     found = body.get("error", body) if isinstance(body, dict) else body

@@ -15,8 +15,9 @@ Numbered = tuple[int, Event]  # whose event it is, of the answers that one call 
 Logprobs = dict[int, float]  # of a token: the chosen one first, then the likeliest
 
 
-def error_body(error: EngineError) -> dict[str, Any]:
-    body = {"message": str(error), "type": error.kind, "param": None, "code": None}
+def error_body(error: EngineError, field: str | None = None) -> dict[str, Any]:
+    """`field` of the request is what was wrong."""
+    body = {"message": str(error), "type": error.kind, "param": field, "code": error.code}
     return {"error": body}
 
 

@@ -6,6 +6,7 @@ class EngineError(Exception):
 
     status = 500
     kind = "server_error"
+    code: str | None = None  # OpenAI's, where it has one
     retry_s = 0  # after how many seconds another try may do
 
 
@@ -17,7 +18,7 @@ class UnknownModel(EngineError):
     """No such model: neither `embedded` nor a directory with a checkpoint."""
 
     status = 404
-    kind = "model_not_found"
+    kind = code = "model_not_found"
 
 
 class BrokenCheckpoint(EngineError):
@@ -36,6 +37,7 @@ class Unauthorized(EngineError):
 
     status = 401
     kind = "authentication_error"
+    code = "invalid_api_key"
 
 
 class Forbidden(EngineError):
@@ -60,6 +62,7 @@ class Overloaded(EngineError):
 
     status = 429
     kind = "overloaded"
+    code = "rate_limit_exceeded"
     retry_s = 1
 
 

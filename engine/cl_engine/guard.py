@@ -105,4 +105,4 @@ def answer_errors(app: FastAPI) -> None:
         elif not where and "json" not in request.headers.get("content-type", ""):
             said = "send JSON, and say so: Content-Type: application/json"
         wrong = InvalidRequest(f"{where}: {said}" if where else said)
-        return JSONResponse(error_body(wrong), wrong.status)
+        return JSONResponse(error_body(wrong, where or None), wrong.status)

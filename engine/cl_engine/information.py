@@ -59,7 +59,7 @@ def routes(registry: Registry) -> APIRouter:
     @api.get("/status")
     async def status() -> dict[str, Any]:
         """What is in memory, who asks, and how fast the last answers were."""
-        models = [model_status(registry, name) for name in health(registry)["models"]]
+        models = [model_status(registry, name) for name in registry.wanted()]
         uptime_s = round(time.monotonic() - began)
         own = {"uptime_s": uptime_s, "clients": registry.metrics.clients, "models": models}
         return health(registry) | own

@@ -133,9 +133,13 @@ class Registry:
             await asyncio.to_thread(self.facts, name)
         return self._facts[name]
 
+    def wanted(self) -> Iterator[str]:
+        """Those of a role, loaded or not, and those in memory; the default one first."""
+        yield from dict.fromkeys((self._default, self._chat, *self._held))
+
     def names(self) -> Iterator[str]:
         """All that may be asked for, the default one first."""
-        found = [self._default, self._chat, *self._held]
+        found = list(self.wanted())
         if self._others:
             found += [canonical_name(row.hub_id or row.name) for row in rows() if row.path]
         yield from dict.fromkeys(found)

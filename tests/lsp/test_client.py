@@ -12,6 +12,7 @@ from cl_lsp.client import EngineClient
 from cl_lsp.errors import EngineDied
 from cl_lsp.exchange import Chunk, CompletionRequest
 from cl_lsp.wire import END_S, Address
+from tests.lsp.typist import until
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 EVENT = b'data: {"choices": [{"text": "x", "finish_reason": null}]}\n\n'
@@ -29,10 +30,10 @@ class Told:
 
     def __init__(self, *answer: bytes, hangs_up: bool = False):
         self._answer, self._hangs_up = b"".join(answer), hangs_up
-        self.connections = 0
+        self.connections = self.open = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+        self.connections, self.open = self.connections + 1, self.open + 1
         with contextlib.suppress(asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -42,6 +43,8 @@ class Told:
                 if self._hangs_up:
                     break
         writer.close()
+        await writer.wait_closed()
+        self.open -= 1
 
 
 @contextlib.asynccontextmanager
@@ -53,6 +56,7 @@ async def asking(told: Told, folder: Path) -> AsyncIterator[EngineClient]:
             yield client
         finally:
             await client.close()
+            await until(lambda: not told.open)
 
 
 async def complete(client: EngineClient) -> list[Chunk]:

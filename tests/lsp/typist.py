@@ -51,9 +51,7 @@ class Typist:
 
     def at_rest(self) -> bool:
         """No task, no open stream, and no connection of the client in use."""
-        pool = self.client()._wire._http._transport._pool  # type: ignore[attr-defined]
-        idle = all(connection.is_idle() for connection in pool.connections)
-        return not (self.engine.open or self.work() or pool._requests) and idle
+        return not (self.engine.open or self.work() or self.client().connections)
 
 
 async def shown(asked: "asyncio.Task[Suggestion | None]") -> str:

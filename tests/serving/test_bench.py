@@ -52,13 +52,12 @@ def test_drafts_help_where_code_repeats_itself() -> None:
 
 
 def test_drafts_do_little_harm_where_text_misleads() -> None:
-    """Measured again if it misses: what disturbs one run by 5% does not disturb every one."""
+    """That few are tried is exact; the time of so few tokens is noisy, and the bench's to judge."""
     result = drafts(BRIEF, misleading, 4)
-    if result["ratio"] <= 0.9:
-        result = drafts(BRIEF, misleading, 4)
     tried = result["cases"]["digits"]
+    assert 0 < tried["drafted"] < 0.25 * result["tokens"], result
     assert tried["accepted"] < 0.5 * tried["drafted"], result  # or the text does not mislead
-    assert result["ratio"] > 0.9, result
+    assert result["ratio"] > 0.7, result
 
 
 def test_drafts_change_no_answer(lab: Lab) -> None:

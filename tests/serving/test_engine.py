@@ -293,6 +293,7 @@ def test_what_cannot_be_served_is_said_in_one_line(tmp_path: Path) -> None:
         (["serve", "embedded", "--uds", str(tmp_path / ("x" * 120))], 1, "cannot listen"),
         (["serve", "embedded", "--port", "1", "--host", "0.0.0.0"], 1, "give --api-key"),
         (["serve", "embedded", "--port", "80000", "--no-auth"], 1, "cannot listen"),
+        (["serve", "embedded", "--chat-model", "embedded", *uds], 1, "cannot do chat"),
         (["serve", "embedded"], 1, "give one of --uds PATH"),
         (["export", "embedded", str(tmp_path)], 1, "not empty"),
     ]

@@ -250,6 +250,9 @@ async def test_a_body_that_is_no_json_is_said(http: httpx2.AsyncClient) -> None:
         assert response.status_code == 400
         return response.json()["error"]["message"]
 
+    wrong = await http.post("/v1/completions", json={"prompt": "a", "n": 0})
+    assert wrong.json()["error"]["param"] == "n"
+
     assert await said('{"prompt": ', "application/json") == "the body is not JSON"
     assert "Content-Type: application/json" in await said('{"prompt": "a"}', "text/plain")
 

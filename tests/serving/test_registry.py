@@ -116,10 +116,16 @@ async def test_only_its_own_models_where_others_can_ask(models: list[str]) -> No
         with pytest.raises(UnknownModel, match="this server serves"):
             made.name_of(c)
         async with app(made) as http:
-            assert (await say(http, model=c)).status_code == 404
+            unknown = await say(http, model=c)
+            assert (unknown.status_code, unknown.json()["error"]["code"]) == (
+                404,
+                "model_not_found",
+            )
             assert (await http.post("/models/load", json={"model": c})).status_code == 404
             cards = (await http.get("/v1/models")).json()["data"]
             assert [card["id"] for card in cards] == [a, b]
+            status = (await http.get("/status")).json()["models"]
+            assert [(m["id"], m["status"]) for m in status] == [(a, "unloaded"), (b, "unloaded")]
             # A model that cannot chat refuses by its own name.
             chat = {"messages": [{"role": "user", "content": "hi"}]}
             refusal = await http.post("/v1/chat/completions", json=chat)
