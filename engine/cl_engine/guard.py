@@ -95,6 +95,10 @@ def answer_errors(app: FastAPI) -> None:
     async def on_http_error(_request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse(error_body(InvalidRequest(error.detail)), error.status_code)
 
+    @app.exception_handler(Exception)
+    async def on_failure(_request: Request, _error: Exception) -> JSONResponse:
+        return JSONResponse(error_body(EngineError("the server failed; its log says how")), 500)
+
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class Registry:
         """The model that is meant. Raises UnknownModel if it is not for this daemon to serve."""
         if asked is None:
             return self._chat if role == "chat" else self._default
-        path = Path(asked).expanduser()
+        path = Path(os.path.expanduser(asked))  # Path's own raises where there is no such user
         if asked != EMBEDDED and not path.is_absolute() and path.exists():
             raise UnknownModel(f"{asked!r}: give a directory by its absolute path")
         name = canonical_name(asked)

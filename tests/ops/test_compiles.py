@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,37 +20,27 @@ KERNELS = {
 }
 
 
-Compiling = dict[tuple[int, str], tuple[subprocess.Popen, Path]]
-CASES = [(80, "7b"), (89, "34b"), (90, "34b")]
+OLDER = pytest.mark.soak  # 40 s of a core each
 
 
-@pytest.fixture(scope="module")
-def compiling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compiling]:
-    """A process for each of the cases, all at once, and where it writes."""
+@pytest.mark.parametrize(
+    ("capability", "model"),
+    [
+        pytest.param(80, "7b", marks=OLDER),
+        pytest.param(89, "34b", marks=OLDER),
+        (90, "34b"),
+    ],
+)
+def test_kernels_compile(capability: int, model: str, tmp_path: Path) -> None:
     path = os.pathsep.join(map(str, (ROOT, ROOT / "engine", ROOT / "kernels")))
-    environment = os.environ | {"PYTHONPATH": path}
+    environment = os.environ | {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(tmp_path)}
     del environment["TRITON_INTERPRET"]
-    found: Compiling = {}
-    for capability, model in CASES:
-        folder = tmp_path_factory.mktemp("compiled")
-        command = [sys.executable, "-m", "tests.ops.compile_for", str(capability), model]
-        with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
-            own = environment | {"TRITON_CACHE_DIR": str(folder)}
-            process = subprocess.Popen(command, cwd=ROOT, env=own, stdout=out, stderr=err)
-        found[capability, model] = process, folder
-    yield found
-    for process, _ in found.values():
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.parametrize(("capability", "model"), CASES)
-def test_kernels_compile(capability: int, model: str, compiling: Compiling) -> None:
-    process, folder = compiling[capability, model]
-    code = process.wait(110)
-    out, err = (folder.joinpath(name).read_text() for name in ("out", "err"))
-    assert code == 0, err[-3000:]
-    made = [json.loads(line) for line in out.splitlines()]
+    command = [sys.executable, "-m", "tests.ops.compile_for", str(capability), model]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    made = [json.loads(line) for line in done.stdout.splitlines()]
     assert {kernel["name"] for kernel in made} == KERNELS
     too_large = [kernel for kernel in made if kernel["shared"] > SHARED[capability]]
     assert not too_large

@@ -116,6 +116,7 @@ async def test_only_its_own_models_where_others_can_ask(models: list[str]) -> No
         with pytest.raises(UnknownModel, match="this server serves"):
             made.name_of(c)
         async with app(made) as http:
+            assert (await http.get("/v1/models/~0")).status_code == 404  # nobody's home
             unknown = await say(http, model=c)
             assert (unknown.status_code, unknown.json()["error"]["code"]) == (
                 404,
