@@ -5,6 +5,7 @@ before the first token as well as after it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -99,9 +100,12 @@ def prompt_of(
     """
     room = prompt_room(model.llama.config.context, new_tokens, "max_tokens")
     if not isinstance(one, str):
-        return ids_prompt(model, one, room)
+        return replace(ids_prompt(model, one, room), scored=body.scored)
     if body.suffix is None:
-        return completion_prompt(model.tokenizer, one, room)
+        prompt = completion_prompt(model.tokenizer, one, room)
+        if body.scored and prompt.dropped:
+            raise InvalidRequest(f"prompt: longer than {room} tokens, and all of it is to be told")
+        return replace(prompt, healable=0, scored=True) if body.scored else prompt
     order = body.order or order_of(model.identity.label, healed=True)
     prefix = with_snippets(one, [(s.filename, s.text) for s in body.input_extra])
     return infilling_prompt(model.tokenizer, prefix, body.suffix, room, order)

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .errors import EngineError
-from .request import Event, FinishEvent, TextEvent, Timings, Usage
+from .request import Event, FinishEvent, PromptEvent, TextEvent, Timings, Usage
 from .tokenizer import Tokenizer
 
 Numbered = tuple[int, Event]  # whose event it is, of the answers that one call wants
@@ -23,15 +23,19 @@ def error_body(error: EngineError, field: str | None = None) -> dict[str, Any]:
 
 @dataclass
 class Answer:
-    """What there is of one answer."""
+    """What there is of one answer. `bare`: its first piece has a space that its text has not."""
 
     text: str = ""
+    bare: bool = False
     tokens: list[int] = field(default_factory=list)
     logprobs: list[Logprobs] = field(default_factory=list)
     end: FinishEvent | None = None
 
     def add(self, event: Event) -> None:
-        if isinstance(event, TextEvent):
+        if isinstance(event, PromptEvent):
+            self.tokens += event.tokens
+            self.logprobs += event.logprobs
+        elif isinstance(event, TextEvent):
             self.text += event.text
             self.tokens += event.tokens
             self.logprobs += event.logprobs
@@ -72,12 +76,18 @@ class Envelope:
         """Where a piece of it stands in a chunk's choice."""
         return self.content(text)
 
-    def report(self, tokens: list[int], logprobs: list[Logprobs], offset: int) -> dict[str, Any]:
-        """Log-probabilities of `tokens`, whose text begins at `offset` of the answer."""
+    def report(self, answer: Answer, offset: int) -> dict[str, Any]:
+        """Log-probabilities of its tokens, whose text begins at `offset` of the whole answer."""
         raise NotImplementedError
 
     def _piece(self, token: int) -> str:
         return self._tokenizer.render([token])
+
+    def _pieces(self, answer: Answer) -> list[str]:
+        pieces = [self._piece(token) for token in answer.tokens]
+        if answer.bare and pieces:
+            pieces[0] = pieces[0].removeprefix(" ")
+        return pieces
 
     def _likeliest(self, logprobs: Logprobs) -> list[tuple[int, float]]:
         ranked = sorted(logprobs.items(), key=lambda pair: -pair[1])
@@ -90,19 +100,30 @@ class Envelope:
         return {
             "index": number,
             **content,
-            "logprobs": self.report(answer.tokens, answer.logprobs, offset) if told else None,
+            "logprobs": self.report(answer, offset) if told else None,
             "finish_reason": end.reason if end else None,
             "stop_reason": end.stop if end else None,
         }
 
-    def _beginning(self, number: int) -> str:
-        return self._echo[number // self._each] if self._echo else ""
+    def _begin(self, number: int) -> tuple[Answer, int]:
+        """An answer, and where its first token's text will begin: a prompt that is told is scored
+        if anything is."""
+        text = self._echo[number // self._each] if self._echo else ""
+        return Answer(text), 0 if self._reported is not None else len(text)
+
+    def _shown(self, event: Event, answer: Answer) -> Event:
+        """Of a text its BOS is no part."""
+        if isinstance(event, PromptEvent):
+            bos = self._tokenizer.bos
+            answer.bare = event.tokens[0] == bos and not answer.text.startswith(self._piece(bos))
+            if answer.bare:
+                return PromptEvent(event.tokens[1:], event.logprobs[1:])
+        return event
 
     async def whole(self, events: AsyncIterator[Numbered], answers: int) -> dict[str, Any]:
-        got = [Answer(self._beginning(number)) for number in range(answers)]
-        offsets = [len(answer.text) for answer in got]
+        got, offsets = zip(*map(self._begin, range(answers)), strict=True)
         async for number, event in events:
-            got[number].add(event)
+            got[number].add(self._shown(event, got[number]))
         choices = [
             self._choice(number, self.content(answer.text), answer, offsets[number])
             for number, answer in enumerate(got)
@@ -116,21 +137,20 @@ class Envelope:
     ) -> AsyncGenerator[bytes]:
         """Server-sent events; an error after the first one ends the stream as an `error` object."""
         told = self._reported is not None
-        pending = [Answer(self._beginning(number)) for number in range(answers)]
-        offsets = [len(answer.text) for answer in pending]
+        pending, offsets = map(list, zip(*map(self._begin, range(answers)), strict=True))
         begun: set[int] = set()
         ends: list[FinishEvent] = []
         try:
             async for number, event in events:
                 answer = pending[number]
-                answer.add(event)
+                answer.add(self._shown(event, answer))
                 if not (answer.text or answer.end or (told and answer.tokens)):
                     continue
                 content = self.delta(answer.text, number not in begun)
                 yield self._data([self._choice(number, content, answer, offsets[number])])
                 begun.add(number)
                 if told:
-                    offsets[number] += sum(len(self._piece(i)) for i in answer.tokens)
+                    offsets[number] += len("".join(self._pieces(answer)))
                 if answer.end is not None:
                     ends.append(answer.end)
                 pending[number] = Answer()
@@ -151,17 +171,19 @@ class TextEnvelope(Envelope):
     def content(self, text: str) -> dict[str, Any]:
         return {"text": text}
 
-    def report(self, tokens: list[int], logprobs: list[Logprobs], offset: int) -> dict[str, Any]:
-        pieces = [self._piece(token) for token in tokens]
-        offsets = []
+    def report(self, answer: Answer, offset: int) -> dict[str, Any]:
+        pieces, offsets = self._pieces(answer), list[int]()
         for piece in pieces:
             offsets.append(offset)
             offset += len(piece)
+        told = list(zip(answer.tokens, answer.logprobs, strict=True))
         return {
             "tokens": pieces,
-            "token_logprobs": [own[i] for i, own in zip(tokens, logprobs, strict=True)],
+            # Nothing came before a prompt's first token, which has none.
+            "token_logprobs": [own.get(i) for i, own in told],
             "top_logprobs": [
-                {self._piece(i): value for i, value in self._likeliest(own)} for own in logprobs
+                {self._piece(i): value for i, value in self._likeliest(own)} if own else None
+                for _, own in told
             ],
             "text_offset": offsets,
         }
@@ -178,7 +200,7 @@ class ChatEnvelope(Envelope):
         content = {"content": text} if text else {}
         return {"delta": ({"role": "assistant"} if first else {}) | content}
 
-    def report(self, tokens: list[int], logprobs: list[Logprobs], offset: int) -> dict[str, Any]:
+    def report(self, answer: Answer, offset: int) -> dict[str, Any]:
         def one(token: int, value: float) -> dict[str, Any]:
             raw = list(self._tokenizer.to_bytes([token]))
             return {"token": self._piece(token), "logprob": value, "bytes": raw}
@@ -186,7 +208,7 @@ class ChatEnvelope(Envelope):
         content = [
             one(chosen, own[chosen])
             | {"top_logprobs": [one(i, value) for i, value in self._likeliest(own)]}
-            for chosen, own in zip(tokens, logprobs, strict=True)
+            for chosen, own in zip(answer.tokens, answer.logprobs, strict=True)
         ]
         return {"content": content, "refusal": None}
 

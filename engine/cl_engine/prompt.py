@@ -26,11 +26,16 @@ FILL = "<FILL>"
 
 @dataclass(frozen=True)
 class Prompt:
-    """Token ids before healing. The last `healable` of them are text before the cursor."""
+    """Token ids before healing. The last `healable` of them are text before the cursor.
+
+    With `scored` the model's log-probabilities of its own tokens are told, too: nothing of it is
+    taken from the KV cache.
+    """
 
     ids: list[int]
     healable: int
     dropped: int = 0  # characters left out so that the prompt fits the context
+    scored: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,14 @@ class TextEvent:
 
 
 @dataclass(frozen=True)
+class PromptEvent:
+    """Before all text: a scored prompt's tokens, and what each was given; nothing of the first."""
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[dict[int, float], ...]
+
+
+@dataclass(frozen=True)
 class FinishEvent:
     """The last event of a request that went well. `stop` names what ended it.
 
@@ -72,7 +80,7 @@ class ErrorEvent:
     error: EngineError
 
 
-Event = TextEvent | FinishEvent | ErrorEvent
+Event = PromptEvent | TextEvent | FinishEvent | ErrorEvent
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,6 @@ class CompletionRequest(GenerationRequest):
             raise ValueError("best_of must be n: no more answers are made than are returned")
         if len(self.prompts) * self.n > MAX_ANSWERS:
             raise ValueError(f"prompts times n must be at most {MAX_ANSWERS}")
-        if self.echo and self.logprobs is not None:
-            raise ValueError("echo with logprobs: the prompt's log-probabilities are not computed")
         if self.echo and self.suffix is not None:
             raise ValueError("echo: not with a suffix")
         one = self.prompts[0]
@@ -153,6 +151,11 @@ class CompletionRequest(GenerationRequest):
     @property
     def reported(self) -> int | None:
         return self.logprobs
+
+    @property
+    def scored(self) -> bool:
+        """Whether the log-probabilities of the prompt's own tokens are told."""
+        return self.echo and self.logprobs is not None
 
     def structure(self) -> StopRules | None:
         one = self.prompts[0]

@@ -82,8 +82,11 @@ class Runner:
             return wrong
 
     def _verify(self, sequence: Sequence, part: Part, values: Rows) -> list[Pick]:
+        for row, value in enumerate(values[: part.scored], sequence.computed + 1):
+            assert isinstance(value, Tensor)  # what reports log-probabilities chooses here
+            sequence.scores.append(sequence.sampler.report(value, sequence.tokens[row]))
         new: list[Pick] = []
-        for value, guess in zip(values, [*part.draft, None], strict=False):
+        for value, guess in zip(values[part.scored :], [*part.draft, None], strict=False):
             if isinstance(value, Tensor):
                 new.append(self._pick(sequence, value, max(0, len(new) - part.healed)))
             else:

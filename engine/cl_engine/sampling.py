@@ -116,7 +116,7 @@ class Sampler:
             token = int(ids[self._draw(kept if kept.isfinite().any() else logits[ids])])
         else:
             token = self._draw(scores if scores.isfinite().any() else logits)
-        return Pick(token, self._report(logits, token) if self.params.logprobs else None)
+        return Pick(token, self.report(logits, token) if self.params.logprobs else None)
 
     def scores(
         self, logits: torch.Tensor, tokens: list[int], forbidden: frozenset[int]
@@ -163,7 +163,8 @@ class Sampler:
         weights = weights.masked_fill(cut, 0.0)
         return int(order[torch.multinomial(weights, 1, generator=self._random)])
 
-    def _report(self, logits: torch.Tensor, token: int) -> dict[int, float]:
+    def report(self, logits: torch.Tensor, token: int) -> dict[int, float]:
+        """Natural log-probabilities of `token` and of the likeliest ones."""
         logs = logits.log_softmax(-1)
         best = logs.topk(min(self.params.logprobs, len(logs)))
         likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)

@@ -32,7 +32,8 @@ class Part:
     """What one sequence has in a step: `ids` extend its KV cache, `draft` is verified behind them.
 
     The first `healed` tokens of the draft were taken off the prompt, the others are guessed. The
-    logits of the last `rows` ids are asked for: none while the prompt is not through.
+    logits of the last `rows` ids are asked for: none while the prompt is not through, but that the
+    first `scored` of the rows tell what the prompt's next tokens were given.
     """
 
     sequence: Sequence
@@ -40,6 +41,7 @@ class Part:
     draft: list[int]
     healed: int
     rows: int
+    scored: int = 0
 
 
 Report = Callable[[Request, FinishEvent], None]
@@ -173,7 +175,7 @@ class Scheduler:
         while len(self._running) >= MAX_RUNNING:
             if not self._preempt(later_than=lane_of(sequence)):
                 return False
-        lease, cached = self._tree.acquire(sequence.tokens)
+        lease, cached = self._tree.acquire([] if sequence.unscored else sequence.tokens)
         while not self._tree.reserve(lease, len(sequence.tokens) + 1):
             if not self._preempt(later_than=lane_of(sequence)):
                 self._tree.release(lease, sequence.tokens, cached)
@@ -253,7 +255,8 @@ class Scheduler:
             return None
         self._shares.charge(sequence.request.origin.client, len(ids) + len(draft))
         healed = len(sequence.draft) if draft else 0
-        return Part(sequence, ids, draft, healed, through + len(draft))
+        scored = len(ids) - through if sequence.unscored else 0
+        return Part(sequence, ids, draft, healed, scored + through + len(draft), scored)
 
     def advance(self, part: Part, new: list[Pick]) -> None:
         """Take a step's tokens; `show` is to follow, at the latest after one call of `next`.

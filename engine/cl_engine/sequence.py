@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from .ngram import Draft, History
 from .prompt import heal
 from .radix import Lease
-from .request import FinishEvent, FinishReason, Request, TextEvent, Timings, Usage
+from .request import FinishEvent, FinishReason, PromptEvent, Request, TextEvent, Timings, Usage
 from .sampling import Pick, Sampler
 from .stopping import StopText
 from .structure import StopStructure
@@ -96,6 +96,7 @@ class Sequence:
     drafted: int = 0
     accepted: int = 0
     preempted: int = 0
+    scores: list[dict[int, float]] = field(default_factory=list)  # of the prompt, but its first
     unshown: list[tuple[bytes, Pick]] = field(default_factory=list)  # accepted, and `show` is next
     ending: Ending | None = None  # how the accepted tokens end it, whatever their text says
     heir: "Sequence | None" = None  # that adopted it, and takes what is under way for it
@@ -137,9 +138,16 @@ class Sequence:
         budget = self.request.limits.budget_ms
         return budget is not None and time.monotonic() > self.request.arrived + budget / 1e3
 
+    @property
+    def unscored(self) -> bool:
+        """Whether its prompt is to be scored yet."""
+        return self.request.prompt.scored and self.first_token is None
+
     def start_on(self, lease: Lease, cached: int) -> None:
         """It has pages, which hold `cached` of its tokens."""
         self.lease, self.computed = lease, cached
+        if self.unscored:
+            self.scores.clear()
         if self.cached is None:
             self.cached, self.began = cached, time.monotonic()
 
@@ -180,6 +188,10 @@ class Sequence:
     def show(self) -> Ending | None:
         """Make text of what was accepted; how it ended, if it has."""
         unshown, self.unshown = self.unshown, []
+        if self.scores and self.first_token is not None:
+            prompt = tuple(self.tokens[: self.start])
+            self.request.deliver(PromptEvent(prompt, ({}, *self.scores)))
+            self.scores = []
         for i, (data, pick) in enumerate(unshown):
             self.shown.feed(data, pick)
             if self.shown.hit is not None:
@@ -208,6 +220,8 @@ class Sequence:
         text, old_text = (
             tokenizer.to_bytes(request.prompt.ids[old.start :]) for request in (ours, theirs)
         )
+        if ours.prompt.scored or theirs.prompt.scored:
+            return False
         if not (alike and free and old.start <= kept and old.tokens[:kept] == self.tokens):
             return False
         if not text.startswith(old_text):

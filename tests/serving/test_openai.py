@@ -137,6 +137,41 @@ def test_token_ids_and_echo(client: openai.OpenAI) -> None:
     assert "".join(c.choices[0].text for c in stream) == echoed.choices[0].text
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompts_own_log_probabilities(client: openai.OpenAI, stream: bool) -> None:
+    """Those of tokens that the model chose are what it said when it chose them, cached or not."""
+    tokenizer = read_facts("embedded").tokenizer
+    settings: Any = {"model": "embedded", "temperature": 0, "logprobs": 2}
+    begin = FILE.rstrip()
+    ids = [tokenizer.bos, *tokenizer.encode(begin)]
+    chosen = client.completions.create(prompt=ids, max_tokens=8, **settings).choices[0]
+    assert len(ids) > 200 and chosen.logprobs and chosen.logprobs.token_logprobs
+    text = begin + chosen.text
+    again = [tokenizer.bos, *tokenizer.encode(text)]
+    assert again[: len(ids)] == ids and len(again) == len(ids) + 8  # or this text is no good
+    told: list[dict[str, list[Any]]] = [{}, {}]
+    whole = ["", ""]
+    for number, prompt in enumerate((again, text)):
+        asked: Any = client.completions.create(
+            prompt=prompt, max_tokens=1, echo=True, stream=stream, **settings
+        )
+        for chunk in asked if stream else [asked]:
+            choice = chunk.choices[0]
+            whole[number] += choice.text
+            for name, values in dict(choice.logprobs or {}).items():
+                told[number].setdefault(name, []).extend(values)
+    assert whole[1].startswith(text) and whole[0].startswith("<s> " + text)
+    for number, first in ((0, None), (1, pytest.approx(told[0]["token_logprobs"][1], abs=1e-3))):
+        own = told[number]
+        assert "".join(own["tokens"]) == whole[number]
+        assert own["token_logprobs"][0] == first and len({len(each) for each in own.values()}) == 1
+        assert (own["top_logprobs"][0] is None) is (first is None)
+        starts = zip(own["tokens"], own["text_offset"], strict=True)
+        assert all(whole[number][at:].startswith(piece) for piece, at in starts)
+        generated = own["token_logprobs"][-9:-1]
+        assert generated == pytest.approx(chosen.logprobs.token_logprobs, abs=1e-3)
+
+
 def test_log_probabilities(client: openai.OpenAI) -> None:
     settings: Any = {"model": "embedded", "prompt": FILE[:500], "max_tokens": 7, "temperature": 0}
     choice = client.completions.create(logprobs=3, **settings).choices[0]
