@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -109,8 +108,8 @@ class Registry:
         """The model that is meant. Raises UnknownModel if it is not for this daemon to serve."""
         if asked is None:
             return self._chat if role == "chat" else self._default
-        path = Path(os.path.expanduser(asked))  # Path's own raises where there is no such user
-        if asked != EMBEDDED and not path.is_absolute() and path.exists():
+        path = os.path.expanduser(asked)  # Path's raise where a name is too long, or nobody's
+        if asked != EMBEDDED and not os.path.isabs(path) and os.path.exists(path):
             raise UnknownModel(f"{asked!r}: give a directory by its absolute path")
         name = canonical_name(asked)
         served = list(dict.fromkeys((self._default, self._chat)))

@@ -116,7 +116,14 @@ async def test_only_its_own_models_where_others_can_ask(models: list[str]) -> No
         with pytest.raises(UnknownModel, match="this server serves"):
             made.name_of(c)
         async with app(made) as http:
-            assert (await http.get("/v1/models/~0")).status_code == 404  # nobody's home
+            for name in (
+                "~0",
+                "x" * 5000,
+                "a/" + "x" * 5000,
+                "a%00b",
+                "%F0%90%80%80" * 99,
+            ):  # no file's name
+                assert (await http.get(f"/v1/models/{name}")).status_code == 404
             unknown = await say(http, model=c)
             assert (unknown.status_code, unknown.json()["error"]["code"]) == (
                 404,
