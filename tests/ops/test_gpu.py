@@ -17,6 +17,7 @@ from cl_engine.export import export
 from cl_engine.graphs import KernelMachine
 from cl_engine.loader import LoadedModel, load_model
 from cl_engine.loop import Engine, Generation, Job
+from cl_engine.machine import TorchMachine
 from cl_engine.prompt import Prompt
 from cl_engine.registry import Options, Registry
 from cl_engine.request import Limits, TextEvent
@@ -79,6 +80,18 @@ def test_what_is_drawn_is_what_the_seed_says() -> None:
         assert all(one.end for one in others)
         answers.append(asked.ids)
     assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_prompts_scores_are_those_of_plain_torch() -> None:
+    told, model = SamplingParams(logprobs=1), loaded("float32")
+    scores: list[list[float | None]] = []
+    for machine in (KERNELS, TorchMachine):
+        bench = Bench(model, machine=machine)
+        asked = bench.ask("completion", SOURCE[:1200], 2, sampling=told, scored=True)
+        bench.run()
+        scores.append(asked.scores)
+    assert len(scores[0]) > 300 and scores[0][0] is None
+    assert scores[0][1:] == pytest.approx(scores[1][1:], abs=1e-2)
 
 
 def test_out_of_memory_fails_who_asked_for_too_much(monkeypatch: pytest.MonkeyPatch) -> None:

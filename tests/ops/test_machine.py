@@ -162,6 +162,22 @@ def test_answers_are_those_of_plain_torch(model: LoadedModel) -> None:
     assert answers[0] == answers[1] and all(len(ids) == 6 for ids in answers[0])
 
 
+def test_a_prompts_scores_are_those_of_plain_torch(model: LoadedModel) -> None:
+    """More rows than are chosen for at once, twice over, cached or not, and beside another."""
+    told = SamplingParams(logprobs=1)
+    scores: list[list[float | None]] = []
+    for machine in (make, TorchMachine):
+        bench = Bench(model, pages=32, machine=machine)
+        for _ in range(2):
+            asked = bench.ask("completion", "value = 1\n" * 12, 2, sampling=told, scored=True)
+            other = bench.ask("completion", "value = 1\n" * 4, 6)
+            bench.run()
+            assert len(asked.ids) == 2 and len(other.ids) == 6
+            assert len(asked.scores) == len(asked.request.prompt.ids) > 2 * GROUP
+            scores.append(asked.scores)
+    assert all(own[0] is None and own[1:] == pytest.approx(scores[0][1:]) for own in scores)
+
+
 def test_wrong_numbers_are_found_at_the_start(
     model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """A core driven step by step, and what came of each request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cl_engine.core import Core
@@ -16,6 +16,7 @@ from cl_engine.request import (
     Lane,
     Limits,
     Origin,
+    PromptEvent,
     Request,
     TextEvent,
 )
@@ -36,6 +37,12 @@ class Asked:
     @property
     def ids(self) -> list[int]:
         return [i for event in self.events if isinstance(event, TextEvent) for i in event.tokens]
+
+    @property
+    def scores(self) -> list[float | None]:
+        """Log-probabilities of the prompt's tokens."""
+        told = [e for e in self.events if isinstance(e, PromptEvent)]
+        return [own.get(i) for e in told for i, own in zip(e.tokens, e.logprobs, strict=True)]
 
     @property
     def end(self) -> FinishEvent | None:
@@ -63,10 +70,13 @@ class Bench:
         client: str = "",
         document: str = "",
         sampling: SamplingParams | None = None,
+        scored: bool = False,
         **limits: Any,
     ) -> Asked:
         asked = Asked()
         prompt = completion_prompt(self.model.tokenizer, text, 400)
+        if scored:
+            prompt = replace(prompt, healable=0, scored=True)
         asked.request = Request(
             prompt,
             Limits(n, ignore_eos=True, **limits),
