@@ -180,7 +180,7 @@ def answers(gpu: Gpu, lengths: tuple[int, ...] = (64, 512, 2048, 8192), tokens: 
     middle, few = lengths[len(lengths) // 2], min(3, gpu.repeats)
     ask(next(prompts)[:middle], 2)
     prefill = {
-        n: round(1e3 * statistics.median(ask(next(prompts)[:n], 1)[0] for _ in range(few)), 2)
+        str(n): round(1e3 * statistics.median(ask(next(prompts)[:n], 1)[0] for _ in range(few)), 2)
         for n in lengths
     }
     long = next(prompts)[:middle]
