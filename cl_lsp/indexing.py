@@ -15,7 +15,8 @@ from .indexer import SIZE, frame
 
 log = logging.getLogger(__name__)
 STARTS = 2
-COMMAND = (sys.executable, "-m", "cl_lsp.indexer")
+# -P: it is started in the project, whose struct.py is not to be run.
+COMMAND = (sys.executable, "-P", "-m", "cl_lsp.indexer")
 
 
 class Indexing:
