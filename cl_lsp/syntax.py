@@ -87,6 +87,9 @@ def events(row: Row, text: str, at: int, stack: list[Open]) -> Iterator[Event]:
         elif kind == "closer" or (kind == "close" and stack and stack[-1].closer == mark):
             closed = stack.pop()
             yield Event("close", begin, closed, len(stack))
+        elif kind == "close" and mark == "}" and (block := _block(stack)) is not None:
+            del stack[block + 1 :]  # it ends over open parentheses, but not the reverse
+            yield Event("close", begin, stack.pop(), block)
         elif kind == "close":
             if mark not in row.loose:
                 yield Event("unmatched", begin, Open(mark), len(stack))
@@ -101,6 +104,14 @@ def events(row: Row, text: str, at: int, stack: list[Open]) -> Iterator[Event]:
 def _line_text(stack: list[Open]) -> int | None:
     """Where in `stack` the outermost text is that a line end ends."""
     return next((n for n, item in enumerate(stack) if item.text and not item.text.lines), None)
+
+
+def _block(stack: list[Open]) -> int | None:
+    """Where in `stack` the innermost block is that the current string, if any, does not enclose."""
+    for n in range(len(stack) - 1, -1, -1):
+        if stack[n].text or stack[n].closer == "}":
+            return None if stack[n].text else n
+    return None
 
 
 def _pattern_for(row: Row, stack: list[Open]) -> re.Pattern[str]:
