@@ -48,7 +48,7 @@ def style_of(text: str) -> Style | None:
 
 def indented(text: str, at: Surroundings) -> str:
     """`text` with the file's indentation; what stands inside of lines stays."""
-    around = f"{at.before[-READ:]}\n{at.after[:READ]}"
+    around = f"{at.before[-READ:]}x\n{at.after[:READ]}"
     own = style_of("\n".join(text.split("\n")[1:]))
     style = style_of(around) or own
     if style is None or at.kind != "code":

@@ -6,13 +6,19 @@ from .surroundings import Surroundings
 
 BELOW = re.compile(r"\n([ \t]*)[^\s]")  # the indentation of the next line that is not blank
 _OPENERS = (":", "{", "(", "[")
+_LABEL = re.compile(r"\s*(?:case\b.*|default\s*|public|protected|private):$")
+_BRACED = {
+    *("c", "cpp", "java", "csharp", "php", "go", "rust"),
+    *("javascript", "javascriptreact", "typescript", "typescriptreact"),
+}
 _WORDS = {"shellscript": re.compile(r"(?:^|[\s;])(?:then|do|else|in)$")}  # a shell's blocks
 
 
 def opens_block(line: str, language: str = "") -> bool:
     """Whether what comes next is a block of several lines."""
-    code = line.rstrip()
-    words = _WORDS.get(language)
+    code, words = line.rstrip(), _WORDS.get(language)
+    if code.endswith(":") and language in _BRACED:
+        return _LABEL.match(code) is not None  # a key, too, has a colon
     return code.endswith(_OPENERS) or bool(words and words.search(code))
 
 
@@ -20,6 +26,8 @@ def writes_block(at: Surroundings) -> bool:
     """Whether a block opens here at the end of its line, or above with nothing in it yet."""
     if at.line_after.strip() or at.closers.strip() or at.kind != "code":
         return False
+    if at.line_before.rstrip().endswith(":") and at.language == "python" and at.state.stack:
+        return False  # a key, or a slice
     if at.line_before.strip():
         return opens_block(at.line_before, at.language)
     opener = at.above[-1] if at.above else ""

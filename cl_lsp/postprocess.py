@@ -16,7 +16,7 @@ from .surroundings import Surroundings, unix
 
 __all__ = ["Shown", "auto_closed", "merge_closers", "shown"]
 
-CUT_SHORT = ("length", "time", "context")  # reasons for which a text ends anywhere
+CUT_SHORT = ("max_tokens", "length", "time", "context")  # reasons for which a text ends anywhere
 _GOES_ON = re.compile(r"[\w)\]}\"'`$]\Z")  # what a word cannot stand behind
 
 

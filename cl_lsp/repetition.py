@@ -4,9 +4,10 @@ import re
 
 # The first five repetitions of three characters may be meant, three of ten hardly ever.
 _IN_LINE = (re.compile(r"(.{3,}?)\1{5,}.{0,40}$"), re.compile(r"(.{10,}?)\1{3,}.{0,40}$"))
+_DIGITS = re.compile(r"\d+")
 _RULER = re.compile(r"(\W|_)\1*")
-LINES = 4  # the same line so often, one after the other
-BLOCKS = 3  # the same lines so often
+LINES = 3  # the same lines so often, one after the other
+SHORTEST = 8  # characters of the longest of them: closers may stand below each other
 LONGEST = 6  # lines of such a block
 
 
@@ -24,14 +25,22 @@ def without_repetition(text: str, cut_short: bool = False) -> str:
     for number, line in enumerate(lines):
         if (cut := _in_line(line, cut_short)) is not None:
             return "\n".join([*lines[:number], line[:cut]])
-    whole = [line.strip() for line in lines]
+    whole = [line.rstrip() for line in lines]
+    if (end := _again(whole, LINES)) is None and cut_short:
+        end = _again([_DIGITS.sub("0", line) for line in whole], LINES + 1)  # counts, and no end
+    return text if end is None else "\n".join(lines[:end])
+
+
+def _again(lines: list[str], times: int) -> int | None:
+    """After how many lines a block ends that then comes again, and again."""
     for size in range(1, LONGEST + 1):
-        times = LINES if size == 1 else BLOCKS
-        for start in range(len(whole) - size * times + 1):
-            block = whole[start : start + size]
-            if any(block) and whole[start : start + size * times] == block * times:
-                return "\n".join(lines[: start + size])
-    return text
+        for start in range(len(lines) - size * times + 1):
+            block = lines[start : start + size]
+            if lines[start : start + size * times] != block * times:
+                continue
+            if max(len(line.strip()) for line in block) >= SHORTEST:
+                return start + size
+    return None
 
 
 def _in_line(line: str, cut_short: bool) -> int | None:
