@@ -1,6 +1,8 @@
 """Policy: what to ask for at a cursor, and what of the answer is shown."""
 
+import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
@@ -39,33 +41,43 @@ class Suggestion:
 async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) -> Suggestion:
     """Ask the engine what stands at the cursor. Raises EngineGone or EngineRefused."""
     began = time.perf_counter()
-    snapshot = answer.snapshot
-    at = Surroundings.of(snapshot)
+    at = Surroundings.of(answer.snapshot)
     if at.ends == "inside":
         return Suggestion(stop_reason="mid-word")
-    traits = await backend.traits()
+    request = await request_for(backend, at, answer.snapshot, config)
+    request = replace(
+        request,
+        request_id=answer.request_id,
+        follows=answer.follows and answer.follows.request_id,
+        lane="completion" if answer.ahead else "inline",
+    )
+    structured = (await backend.traits()).structured
+    if not structured:
+        answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped
+    answer.sent = True
+    budget_s = config.time_budget_ms / 1e3
+    whole = await read(backend.complete(request, answer.received), request, structured, budget_s)
+    found = suggestion_of(whole, at, answer.snapshot)
+    return replace(found, total_ms=(time.perf_counter() - began) * 1e3)
+
+
+async def request_for(
+    backend: Backend, at: Surroundings, snapshot: Snapshot, config: CompletionConfig
+) -> CompletionRequest:
+    """What is asked of the engine at a cursor. Raises EngineGone or EngineRefused."""
+    windows = (await backend.traits()).windows
     # A model that cannot infill completes what stands before the cursor.
     infills = "infilling" not in await backend.refusals()
-    request = CompletionRequest(
-        prompt=traits.windows.before(at.before),
-        suffix=traits.windows.after(at.after) if infills else None,
+    return CompletionRequest(
+        prompt=windows.before(at.before),
+        suffix=windows.after(at.after) if infills else None,
         model=backend.model,
         max_tokens=config.max_tokens,
         document=opaque(snapshot.uri),
         language=snapshot.language,
         stop_at=stop_at(at),
-        request_id=answer.request_id,
-        follows=answer.follows and answer.follows.request_id,
-        time_budget_ms=config.time_budget_ms or None,
-        lane="completion" if answer.ahead else "inline",
+        request_id=secrets.token_hex(8),
     )
-    if not traits.structured:
-        answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped
-    answer.sent = True
-    chunks = backend.complete(request, answer.received)
-    whole = await (_read(chunks) if traits.structured else _read_plain(chunks, request))
-    found = suggestion_of(whole, at, snapshot)
-    return replace(found, total_ms=(time.perf_counter() - began) * 1e3)
 
 
 def suggestion_of(whole: Chunk, at: Surroundings, snapshot: Snapshot) -> Suggestion:
@@ -91,26 +103,29 @@ def accepted(snapshot: Snapshot, found: Suggestion) -> Snapshot:
     return replace(snapshot, text=text, offset=offset + len(found.text))
 
 
-async def _read(chunks: AsyncGenerator[Chunk]) -> Chunk:
-    """The whole answer."""
-    whole = Chunk()
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            whole = whole.then(chunk)
-    return whole
+async def read(
+    chunks: AsyncGenerator[Chunk],
+    request: CompletionRequest,
+    structured: bool,
+    budget_s: float = 0.0,
+) -> Chunk:
+    """The whole answer, or what there is of it after `budget_s`: then it is read no further.
 
-
-async def _read_plain(chunks: AsyncGenerator[Chunk], request: CompletionRequest) -> Chunk:
-    """The same of an engine that knows neither `stop_at` nor a time budget: read no further."""
-    whole, began = Chunk(), time.perf_counter()
-    line = "line" in request.stop_at
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            whole = whole.then(chunk)
-            cut = first_line if line else first_block
-            if (text := cut(whole.text, request.prompt)) != whole.text:
-                return replace(whole, text=text, stop_reason="line" if line else "block")
-            late = (time.perf_counter() - began) * 1e3 > (request.time_budget_ms or float("inf"))
-            if late and whole.text:
-                return replace(whole, stop_reason="time")
-    return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)
+    The engine ends a text by itself if it is `structured`; another's is cut here. The budget is not
+    the engine's: it would end with nothing before the first token.
+    """
+    whole, loop = Chunk(), asyncio.get_running_loop()
+    deadline = loop.time() + budget_s
+    cut = first_line if "line" in request.stop_at else first_block
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None) as late, contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                whole = whole.then(chunk)
+                if budget_s and late.when() is None and whole.text.strip():
+                    late.reschedule(max(deadline, loop.time() + budget_s / 4))
+                if structured or (text := cut(whole.text, request.prompt)) == whole.text:
+                    continue
+                rule = "line" if cut is first_line else "block"
+                return replace(whole, text=text, stop_reason=rule)
+            return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)
+    return replace(whole, stop_reason="time")

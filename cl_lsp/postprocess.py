@@ -38,7 +38,7 @@ def shown(written: str, at: Surroundings, stop_reason: str = "") -> Shown:
     text, fired = unix(written).replace("\r", ""), []
     steps = (
         ("blank", lambda text: _tidy(text, at)),
-        ("repetition", lambda text: without_repetition(text, cut_short)),
+        ("repetition", lambda text: without_repetition(text, at.line_before, cut_short)),
         ("brackets", lambda text: without_unopened(text, at)),
         ("suffix", lambda text: trim_overlap(text, at.after, at.line_before, at.language)),
         ("above", lambda text: "" if repeats_above(text, at.line_before, at.above) else text),

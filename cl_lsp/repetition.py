@@ -7,11 +7,11 @@ _IN_LINE = (re.compile(r"(.{3,}?)\1{5,}.{0,40}$"), re.compile(r"(.{10,}?)\1{3,}.
 _DIGITS = re.compile(r"\d+")
 _RULER = re.compile(r"(\W|_)\1*")
 LINES = 3  # the same lines so often, one after the other
-SHORTEST = 8  # characters of the longest of them: closers may stand below each other
+SHORTEST = 8  # characters of them: closers may stand below each other
 LONGEST = 6  # lines of such a block
 
 
-def without_repetition(text: str, cut_short: bool = False) -> str:
+def without_repetition(text: str, line_before: str = "", cut_short: bool = False) -> str:
     """`text` up to the end of the first of what it repeats. `cut_short`: it had not ended itself.
 
     >>> without_repetition("a, b, c = " + "foo(x), " * 20)
@@ -25,7 +25,7 @@ def without_repetition(text: str, cut_short: bool = False) -> str:
     for number, line in enumerate(lines):
         if (cut := _in_line(line, cut_short)) is not None:
             return "\n".join([*lines[:number], line[:cut]])
-    whole = [line.rstrip() for line in lines]
+    whole = [line.rstrip() for line in (line_before + text).split("\n")]
     if (end := _again(whole, LINES)) is None and cut_short:
         end = _again([_DIGITS.sub("0", line) for line in whole], LINES + 1)  # counts, and no end
     return text if end is None else "\n".join(lines[:end])
@@ -38,7 +38,7 @@ def _again(lines: list[str], times: int) -> int | None:
             block = lines[start : start + size]
             if lines[start : start + size * times] != block * times:
                 continue
-            if max(len(line.strip()) for line in block) >= SHORTEST:
+            if sum(len(line.strip()) for line in block) >= SHORTEST:
                 return start + size
     return None
 
