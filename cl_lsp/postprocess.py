@@ -41,6 +41,7 @@ def shown(written: str, at: Surroundings, stop_reason: str = "") -> Shown:
         ("repetition", lambda text: without_repetition(text, at.line_before, cut_short)),
         ("brackets", lambda text: without_unopened(text, at)),
         ("suffix", lambda text: trim_overlap(text, at.after, at.line_before, at.language)),
+        ("suffix", lambda text: "" if _is_closers(text, at) else text),
         ("above", lambda text: "" if repeats_above(text, at.line_before, at.above) else text),
         ("indentation", lambda text: indented(text, at)),
         ("brackets", lambda text: closed(text, at, cut_short)),
@@ -61,6 +62,12 @@ def _tidy(text: str, at: Surroundings) -> str:
     """Without blanks at the end, unless a word follows that they keep apart."""
     tidy = text.rstrip()
     return tidy + " " if at.ends and "\n" not in text and text.endswith(" ") else tidy
+
+
+def _is_closers(text: str, at: Surroundings) -> bool:
+    """Whether it would only write again what the editor has closed."""
+    merged = merge_closers(text, at.closers, at.language)
+    return bool(at.closers) and merged.strip() == at.closers.strip()
 
 
 def _runs_into_word(text: str, at: Surroundings) -> bool:
