@@ -105,8 +105,8 @@ def _without_next_lines(text: str, below: str, line_before: str) -> str:
     lines = text.split("\n")
     whole = lines if not line_before.strip() else ["", *lines[1:]]  # those that begin in `text`
     whole = [line_before + whole[0], *whole[1:]] if whole[0] else whole
-    for n in range(1, len(lines)):
-        own = _lines("\n".join(lines[n:])) if lines[n].strip() else []
+    for n in range(1 if line_before.strip() else 0, len(lines)):
+        own = _lines("\n".join(whole[n:])) if lines[n].strip() else []
         pairs = list(zip(own, following, strict=False))
         count = next((i for i, (a, b) in enumerate(pairs) if a != b), len(pairs))
         if not count or (_CLOSERS.fullmatch(own[0]) and _indent(own[0]) in _opened(whole[:n])):
