@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .surroundings import Surroundings
 
@@ -29,6 +30,7 @@ class Style:
         return len(blanks[0].expandtabs(self.step)) if blanks else 0
 
 
+@lru_cache(32)
 def style_of(text: str) -> Style | None:
     """Of the most lines of `text`; None if none is indented.
 
@@ -48,7 +50,10 @@ def style_of(text: str) -> Style | None:
 
 def indented(text: str, at: Surroundings) -> str:
     """`text` with the file's indentation; what stands inside of lines stays."""
-    around = f"{at.before[-READ:]}x\n{at.after[:READ]}"
+    # Only what a key on the cursor's line does not change.
+    lines = at.before[: len(at.before) - len(at.line_before)][-READ:]
+    blanks = at.line_before[: len(at.line_before) - len(at.line_before.lstrip())]
+    around = f"{lines}{blanks}x\n{at.after[:READ]}"
     own = style_of("\n".join(text.split("\n")[1:]))
     style = style_of(around) or own
     if style is None or at.kind != "code":

@@ -2,12 +2,12 @@
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from .brackets import auto_closed
 from .documents import Snapshot
 from .languages import Row, row_of
-from .syntax import Kind, State, events, state_at
+from .syntax import Kind, Open, State, events, state_at
 
 AFTER = 4000  # characters after the cursor that are read for what they close
 
@@ -64,15 +64,7 @@ class Surroundings:
     @cached_property
     def standing(self) -> tuple[int, int]:
         """How many of what is open at the cursor `after` closes, and how much that is not open."""
-        stack = list(self.state.stack)
-        depth, closed, surplus = len(stack), 0, 0
-        for event in events(self.row, self.after[:AFTER], 0, stack):
-            if event.kind == "unmatched":
-                surplus += 1
-            elif event.kind == "close" and event.depth < depth:
-                depth = event.depth
-                closed += event.what.closer != "\n"
-        return closed, surplus
+        return _standing(self.row, self.after[:AFTER], self.state.stack)
 
     @cached_property
     def ends(self) -> str:
@@ -81,6 +73,19 @@ class Surroundings:
         if not _WORD.match(self.closers + self.line_after):
             return ""
         return "inside" if self.before and _WORD.match(self.before[-1]) else "before"
+
+
+@lru_cache(32)
+def _standing(row: Row, after: str, stack: tuple[Open, ...]) -> tuple[int, int]:
+    left = list(stack)
+    depth, closed, surplus = len(left), 0, 0
+    for event in events(row, after, 0, left):
+        if event.kind == "unmatched":
+            surplus += 1
+        elif event.kind == "close" and event.depth < depth:
+            depth = event.depth
+            closed += event.what.closer != "\n"
+    return closed, surplus
 
 
 def unix(text: str) -> str:

@@ -59,14 +59,23 @@ def inside(language: str, before: str) -> Kind:
 
 def state_at(language: str, before: str) -> State:
     """What is open behind `before`, as far as its end tells."""
-    row, start = row_of(language), 0
-    stack: list[Open] = []
-    if len(before) > WINDOW:
-        start = before.find("\n", len(before) - WINDOW) + 1 or len(before) - WINDOW
-        stack = [Open(t.closer, t) for t in row.texts if t.lines and _begun(t, before, start)][:1]
-    for _ in events(row, before, start, stack):
+    row = row_of(language)
+    line = before.rfind("\n") + 1
+    start = before.find("\n", line - WINDOW, line) + 1 or line - WINDOW if line > WINDOW else 0
+    texts = [t for t in row.texts if t.lines and _begun(t, before, start)] if start else []
+    # While someone types, only the cursor's line is new.
+    stack = list(_lines_state(row, before[start:line], texts[0] if texts else None))
+    for _ in events(row, before, line, stack):
         pass
     return State(tuple(stack), start == 0)
+
+
+@lru_cache(32)
+def _lines_state(row: Row, lines: str, inside: Text | None) -> tuple[Open, ...]:
+    stack = [Open(inside.closer, inside)] if inside else []
+    for _ in events(row, lines, 0, stack):
+        pass
+    return tuple(stack)
 
 
 def events(row: Row, text: str, at: int, stack: list[Open]) -> Iterator[Event]:

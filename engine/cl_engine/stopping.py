@@ -102,9 +102,7 @@ class Repetition:
             self._matched = 0
         if not self._lines or line != self._lines[self._matched]:
             return False
-        closes = (
-            _CLOSERS.fullmatch(line) is not None and line.strip() != ";;"
-        )  # ends, closes nothing
+        closes = _CLOSERS.fullmatch(line) is not None and line.strip() != ";;"
         return not closes or _indent(line) not in self._levels
 
 
