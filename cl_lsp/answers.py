@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from .brackets import auto_closed
 from .documents import Snapshot
-from .postprocess import auto_closed
 
 T = TypeVar("T")
 

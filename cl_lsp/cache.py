@@ -3,7 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
-from . import postprocess
+from .brackets import auto_closed, merge_closers
 from .completion import Suggestion
 from .documents import Snapshot
 
@@ -20,7 +20,7 @@ class Known:
 
     def at(self, snapshot: Snapshot) -> Suggestion | None:
         """What is left of it there; None if anything else has changed, or nothing is left."""
-        closers = postprocess.auto_closed(snapshot.line_after)
+        closers = auto_closed(snapshot.line_after)
         if not snapshot.before.startswith(self.before):
             return None
         typed = snapshot.before[len(self.before) :]
@@ -29,7 +29,7 @@ class Known:
             return None
         if snapshot.after[len(closers) :] != self.rest:
             return None
-        text = postprocess.merge_closers(left, closers) if closers else left
+        text = merge_closers(left, closers, snapshot.language) if closers else left
         return Suggestion(text, len(closers), "typed", written=left)
 
 
@@ -46,7 +46,7 @@ class Cache:
 
     def put(self, snapshot: Snapshot, found: Suggestion) -> None:
         if found.written and found.stop_reason != "typed":
-            closers = postprocess.auto_closed(snapshot.line_after)
+            closers = auto_closed(snapshot.line_after)
             known = Known(snapshot.before, snapshot.after[len(closers) :], found)
             self._of.setdefault(snapshot.uri, deque(maxlen=KEPT)).append(known)
 

@@ -127,4 +127,5 @@ def chunk_of(event: Any) -> Chunk:
         None if stop_reason is None else str(stop_reason),  # vLLM's may be a token id
         event.get("usage"),
         event.get("timings"),
+        choice.get("index") or 0,
     )

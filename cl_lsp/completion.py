@@ -1,7 +1,8 @@
 """Policy: what to ask for at a cursor, and what of the answer is shown."""
 
+import asyncio
 import contextlib
-import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
@@ -10,16 +11,21 @@ from typing import Any
 from . import postprocess
 from .answers import Answer
 from .backend import Backend
+from .brackets import merge_closers
 from .client import opaque
 from .config import CompletionConfig
 from .context import Windows
 from .documents import Snapshot
 from .exchange import Chunk, CompletionRequest
+from .lines import first_block, first_line, stop_at
+from .surroundings import Surroundings, line_end
 
 # What goes in beside the windows before and after a cursor: names and texts of other files.
 Snippets = Callable[[Snapshot, str, str, Windows], tuple[tuple[str, str], ...]]
 
-BELOW = re.compile(r"[\r\n]([ \t]*)[^\s]")  # the indentation of the next line that is not blank
+
+def no_snippets(*_place: object) -> tuple[tuple[str, str], ...]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -27,7 +33,7 @@ class Suggestion:
     """Text for the cursor; it replaces `replaced` characters after it. Empty: no suggestion.
 
     `stop_reason` names what ended the text, and so why there is none. `written` is what the model
-    wrote of it: the text without brackets that the editor had closed.
+    wrote of it: the text without brackets that the editor had closed. `filters` have changed it.
     """
 
     text: str = ""
@@ -37,79 +43,75 @@ class Suggestion:
     timings: dict[str, float] = field(default_factory=dict)
     total_ms: float = 0.0
     written: str = ""
-
-
-def opens_block(line_before: str) -> bool:
-    """Whether what comes next is a block of several lines."""
-    return line_before.rstrip().endswith((":", "{", "(", "["))
-
-
-def writes_block(snapshot: Snapshot) -> bool:
-    """Whether a block opens here at the end of its line, or above with nothing in it yet."""
-    if snapshot.line_after.strip():
-        return False
-    if snapshot.line_before.strip():
-        return opens_block(snapshot.line_before)
-    opener = snapshot.before.rstrip().rpartition("\n")[2]
-    depth = len(opener) - len(opener.lstrip())
-    below = BELOW.search(snapshot.after)
-    empty = below is None or len(below[1]) <= depth
-    return opens_block(opener) and len(snapshot.line_before) > depth and empty
-
-
-def stop_at(snapshot: Snapshot) -> tuple[str, str]:
-    """The rules that end the text: line or block, and where it repeats what follows."""
-    return ("block" if writes_block(snapshot) else "line", "suffix")
+    filters: tuple[str, ...] = ()
 
 
 async def suggest(
     backend: Backend,
     answer: Answer,
     config: CompletionConfig,
-    snippets: Snippets = lambda *place: (),
+    snippets: Snippets = no_snippets,
 ) -> Suggestion:
     """Ask the engine what stands at the cursor. Raises EngineGone or EngineRefused."""
     began = time.perf_counter()
-    snapshot = answer.snapshot
-    crlf = "\r\n" in snapshot.text
-    # They are replaced, and come back if the model does not write them.
-    closers = postprocess.auto_closed(snapshot.line_after)
-    before, after = _unix(snapshot.before), _unix(snapshot.after[len(closers) :])
-    traits = await backend.traits()
+    at = Surroundings.of(answer.snapshot)
+    if at.ends == "inside":
+        return Suggestion(stop_reason="mid-word")
+    request = await request_for(backend, at, answer.snapshot, config, snippets)
+    request = replace(
+        request,
+        request_id=answer.request_id,
+        follows=answer.follows and answer.follows.request_id,
+        lane="completion" if answer.ahead else "inline",
+    )
+    structured = (await backend.traits()).structured
+    if not structured:
+        answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped
+    answer.sent = True
+    budget_s = config.time_budget_ms / 1e3
+    whole = await read(backend.complete(request, answer.received), request, structured, budget_s)
+    found = suggestion_of(whole, at, answer.snapshot)
+    return replace(found, total_ms=(time.perf_counter() - began) * 1e3)
+
+
+async def request_for(
+    backend: Backend,
+    at: Surroundings,
+    snapshot: Snapshot,
+    config: CompletionConfig,
+    snippets: Snippets,
+) -> CompletionRequest:
+    """What is asked of the engine at a cursor. Raises EngineGone or EngineRefused."""
+    windows = (await backend.traits()).windows
     # A model that cannot infill completes what stands before the cursor.
     infills = "infilling" not in await backend.refusals()
-    prompt, suffix = traits.windows.before(before), traits.windows.after(after)
-    request = CompletionRequest(
+    prompt, suffix = windows.before(at.before), windows.after(at.after)
+    return CompletionRequest(
         prompt=prompt,
         suffix=suffix if infills else None,
         model=backend.model,
         max_tokens=config.max_tokens,
         document=opaque(snapshot.uri),
         language=snapshot.language,
-        stop_at=stop_at(snapshot),
-        request_id=answer.request_id,
-        follows=answer.follows and answer.follows.request_id,
-        time_budget_ms=config.time_budget_ms or None,
-        input_extra=snippets(snapshot, prompt, suffix, traits.windows) if infills else (),
-        lane="completion" if answer.ahead else "inline",
+        stop_at=stop_at(at),
+        request_id=secrets.token_hex(8),
+        input_extra=snippets(snapshot, prompt, suffix, windows) if infills else (),
     )
-    if not traits.structured:
-        answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped
-    answer.sent = True
-    chunks = backend.complete(request, answer.received)
-    whole = await (_read(chunks) if traits.structured else _read_plain(chunks, request))
-    written = postprocess.tidy(whole.text)
-    text = postprocess.trim_overlap(written, after)
-    reason = "suffix" if written and not text else whole.stop_reason or ""
-    text = text.replace("\n", "\r\n") if crlf else text
+
+
+def suggestion_of(whole: Chunk, at: Surroundings, snapshot: Snapshot) -> Suggestion:
+    """What of an answer is shown; it has the document's line ends."""
+    reason = whole.stop_reason or whole.finish_reason or ""
+    shown = postprocess.shown(whole.text, at, reason)
+    written = shown.text.replace("\n", line_end(snapshot))
     return Suggestion(
-        postprocess.merge_closers(text, closers) if text and closers else text,
-        len(closers) if text else 0,
-        reason,
+        merge_closers(written, at.closers, at.language) if written and at.closers else written,
+        len(at.closers) if written else 0,
+        shown.reason if whole.text.strip() and shown.reason else reason,
         whole.usage or {},
         whole.timings or {},
-        (time.perf_counter() - began) * 1e3,
-        text,
+        written=written,
+        filters=shown.filters,
     )
 
 
@@ -120,31 +122,29 @@ def accepted(snapshot: Snapshot, found: Suggestion) -> Snapshot:
     return replace(snapshot, text=text, offset=offset + len(found.text))
 
 
-async def _read(chunks: AsyncGenerator[Chunk]) -> Chunk:
-    """The whole answer."""
-    whole = Chunk()
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            whole = whole.then(chunk)
-    return whole
+async def read(
+    chunks: AsyncGenerator[Chunk],
+    request: CompletionRequest,
+    structured: bool,
+    budget_s: float = 0.0,
+) -> Chunk:
+    """The whole answer, or what there is of it after `budget_s`: then it is read no further.
 
-
-async def _read_plain(chunks: AsyncGenerator[Chunk], request: CompletionRequest) -> Chunk:
-    """The same of an engine that knows neither `stop_at` nor a time budget: read no further."""
-    whole, began = Chunk(), time.perf_counter()
-    line = "line" in request.stop_at
-    async with contextlib.aclosing(chunks):
-        async for chunk in chunks:
-            whole = whole.then(chunk)
-            cut = postprocess.first_line if line else postprocess.first_block
-            if (text := cut(whole.text, request.prompt)) != whole.text:
-                return replace(whole, text=text, stop_reason="line" if line else "block")
-            late = (time.perf_counter() - began) * 1e3 > (request.time_budget_ms or float("inf"))
-            if late and whole.text:
-                return replace(whole, stop_reason="time")
-    return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)
-
-
-def _unix(text: str) -> str:
-    """The model sees one kind of line end; a suggestion gets the document's back."""
-    return text.replace("\r\n", "\n")
+    The engine ends a text by itself if it is `structured`; another's is cut here. The budget is not
+    the engine's: it would end with nothing before the first token.
+    """
+    whole, loop = Chunk(), asyncio.get_running_loop()
+    deadline = loop.time() + budget_s
+    cut = first_line if "line" in request.stop_at else first_block
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None) as late, contextlib.aclosing(chunks):
+            async for chunk in chunks:
+                whole = whole.then(chunk)
+                if budget_s and late.when() is None and whole.text.strip():
+                    late.reschedule(max(deadline, loop.time() + budget_s / 4))
+                if structured or (text := cut(whole.text, request.prompt)) == whole.text:
+                    continue
+                rule = "line" if cut is first_line else "block"
+                return replace(whole, text=text, stop_reason=rule)
+            return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)
+    return replace(whole, stop_reason="time")

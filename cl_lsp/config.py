@@ -96,8 +96,13 @@ class CompletionConfig:
     max_tokens: int = setting(48, workspace=True, least=1, most=512)
     """Longest suggestion, in tokens."""
 
-    time_budget_ms: int = setting(0, workspace=True, least=0)
-    """Show what there is after so many milliseconds. 0: when it is finished, however long."""
+    time_budget_ms: int = setting(600, workspace=True, least=0)
+    """Show what there is after so many milliseconds, or soon after the first word if that comes
+    later. 0: when it is finished, however long. VS Code shows nothing that takes over 750."""
+
+    candidates: int = setting(3, workspace=True, least=1, most=10)
+    """So many suggestions at most, to choose from, when you ask for one by hand. Of servers
+    elsewhere only another cl-lsp is asked for more than one."""
 
     prefetch: bool = setting(True, workspace=True)
     """Ask for what follows a suggestion while it is shown, so that it is there when it is accepted.

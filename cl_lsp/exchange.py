@@ -13,7 +13,7 @@ class CompletionRequest:
 
     `document` and `language` are the document's, `stop_at` the rules that end the text, `follows`
     the `request_id` of the request whose typing this one continues, `input_extra` names and texts
-    of pieces of other files; `lane` says how urgent it is.
+    of pieces of other files; `lane` says how urgent it is, `n` how many answers are wanted.
     """
 
     prompt: str
@@ -25,10 +25,11 @@ class CompletionRequest:
     stop_at: tuple[str, ...]
     request_id: str
     follows: str | None = None
-    time_budget_ms: int | None = None
     temperature: float = 0.0
     input_extra: tuple[tuple[str, str], ...] = ()
     lane: str = "inline"
+    n: int = 1
+    seed: int | None = None
 
     def body(self) -> dict[str, Any]:
         """For an engine of ours."""
@@ -39,6 +40,8 @@ class CompletionRequest:
             "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "lane": self.lane,
+            "n": self.n if self.n > 1 else None,
+            "seed": self.seed,
             "stream": True,
             "stream_options": {"include_usage": True},
             "user": USER,
@@ -47,7 +50,6 @@ class CompletionRequest:
             "stop_at": list(self.stop_at),
             "request_id": self.request_id,
             "follows": self.follows,
-            "time_budget_ms": self.time_budget_ms,
             "input_extra": [{"filename": n, "text": t} for n, t in self.input_extra] or None,
         }
         return {name: value for name, value in fields.items() if value is not None}
@@ -79,7 +81,8 @@ class ChatRequest:
 class Chunk:
     """A piece of text, or, as the last one, why it ended, the token counts and the timings.
 
-    `stop_reason` names what ended it; an engine that is not ours may leave it out.
+    `stop_reason` names what ended it; an engine that is not ours may leave it out. `index` is the
+    number of the answer, of several.
     """
 
     text: str = ""
@@ -87,6 +90,7 @@ class Chunk:
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
     timings: dict[str, float] | None = None
+    index: int = 0
 
     def then(self, more: "Chunk") -> "Chunk":
         """Both as one."""
@@ -96,4 +100,5 @@ class Chunk:
             more.stop_reason or self.stop_reason,
             more.usage or self.usage,
             more.timings or self.timings,
+            self.index,
         )

@@ -12,13 +12,14 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 from pygls.uris import to_fs_path
 
-from . import __version__, chat, stdio, watching
+from . import __version__, chat, items, stdio, watching
 from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
+from .candidates import Choosing, alternatives
 from .completion import Suggestion, accepted, suggest
 from .config import Config, read_config
-from .documents import Documents, Snapshot, width
+from .documents import Documents, Snapshot
 from .engines import Engines
 from .errors import ClLspError, EngineGone, EngineResting, Unreadable
 from .progress import progress
@@ -58,6 +59,7 @@ class Protocol(LanguageServerProtocol):
         self._server.answers.forget(params.text_document.uri)
         self._server.cache.forget(params.text_document.uri)
         self._server.surroundings.closed(params.text_document.uri)
+        self._server.choosing.stop(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -87,6 +89,7 @@ class ClLsp(LanguageServer):
         self.surroundings = Workspace(self.documents)
         self.answers = Answers(self._suggest)
         self.cache = Cache()
+        self.choosing = Choosing()
         self.engines = Engines(
             self.config, lambda message: self.say_once(message), lambda title: progress(self, title)
         )
@@ -135,6 +138,28 @@ class ClLsp(LanguageServer):
             reason = f"no suggestion at {snapshot.place}: {found.stop_reason}"
             self.window_log_message(types.LogMessageParams(types.MessageType.Log, reason))
         return found
+
+    async def suggestions(
+        self, method: str, snapshot: Snapshot, invoked: bool
+    ) -> list[Suggestion] | None:
+        """Those at a cursor, the best first; several if someone `invoked` them. None: as above."""
+        self.choosing.stop(snapshot.uri)
+        found = await self.suggestion(method, snapshot)
+        if found is None or not found.text:
+            return None if found is None else []
+        if not invoked:
+            return [found]
+        others = await self.choosing.wait(snapshot.uri, self._alternatives(snapshot, found))
+        return None if others is None else [found, *others]
+
+    async def _alternatives(self, snapshot: Snapshot, first: Suggestion) -> list[Suggestion]:
+        backend, config = self.engines.of("completion"), self.config.completion
+        try:
+            snippets = self.surroundings.snippets
+            return await alternatives(backend, snapshot, config, first, snippets)
+        except ClLspError as error:
+            log.warning("no further suggestions at %s: %s", snapshot.place, error)
+            return []
 
     async def _suggest(self, answer: Answer) -> Suggestion:
         def ask(backend: Backend) -> Awaitable[Suggestion]:
@@ -199,38 +224,31 @@ async def inline_completion(
     ls: ClLsp, params: types.InlineCompletionParams
 ) -> types.InlineCompletionList | None:
     snapshot = _snapshot(ls, params)
-    found = await ls.suggestion("inline", snapshot) if snapshot else Suggestion()
+    if snapshot is None:
+        return types.InlineCompletionList(items=[])
+    info, line = params.context.selected_completion_info, params.position.line
+    chosen, _, _ = items.with_selected(ls.documents, snapshot, info)
+    invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+    found = await ls.suggestions("inline", chosen, invoked)
     if found is None:
         return None
-    if snapshot is None or not found.text:
-        return types.InlineCompletionList(items=[])
-    replaced = _replaced(ls, snapshot, params.position, 0, found)
-    item = types.InlineCompletionItem(insert_text=found.text, range=replaced)
-    return types.InlineCompletionList(items=[item])
+    made = [items.inline_item(ls.documents, snapshot, line, one, info) for one in found]
+    return types.InlineCompletionList(items=made)
 
 
 async def completion(ls: ClLsp, params: types.CompletionParams) -> types.CompletionList | None:
     snapshot = _snapshot(ls, params)
-    found = await ls.suggestion("completion", snapshot) if snapshot else Suggestion()
+    if snapshot is None:  # nor will there be an item when more has been typed
+        return types.CompletionList(is_incomplete=False, items=[])
+    found = await ls.suggestions("completion", snapshot, invoked=False)
     if found is None:
         return None
-    if snapshot is None or not found.text:
-        return types.CompletionList(is_incomplete=True, items=[])
-    word = _word_before(snapshot)
-    text = word + found.text
-    edit = types.TextEdit(_replaced(ls, snapshot, params.position, len(word), found), text)
-    label = text.strip().split("\n")[0]
-    item = types.CompletionItem(
-        label=label,
-        kind=types.CompletionItemKind.Text,
-        detail="cl-lsp",
-        filter_text=text,
-        text_edit=edit,
-        insert_text_format=types.InsertTextFormat.PlainText,
-        documentation=text if "\n" in text else None,
-    )
+    able = ls.client_capabilities.text_document
+    able = able.completion.completion_item if able and able.completion else None
+    line = params.position.line
+    made = [items.menu_item(ls.documents, snapshot, line, one, able) for one in found]
     # What was typed since makes another request worth while.
-    return types.CompletionList(is_incomplete=True, items=[item])
+    return types.CompletionList(is_incomplete=True, items=[item for item in made if item])
 
 
 async def code_action(ls: ClLsp, params: types.CodeActionParams) -> list[types.CodeAction]:
@@ -279,25 +297,6 @@ def _snapshot(
     except Unreadable as error:
         ls.say_once(str(error))
         return None
-
-
-def _word_before(snapshot: Snapshot) -> str:
-    line = snapshot.line_before
-    start = len(line)
-    while start and (line[start - 1].isalnum() or line[start - 1] == "_"):
-        start -= 1
-    return line[start:]
-
-
-def _replaced(
-    ls: ClLsp, snapshot: Snapshot, cursor: types.Position, back: int, found: Suggestion
-) -> types.Range:
-    """The range on the cursor's line that the suggestion replaces, in the client's units."""
-    encoding, line = ls.documents.encoding, snapshot.line_before
-    start = width(line[: len(line) - back], encoding)
-    end = width(line + snapshot.line_after[: found.replaced], encoding)
-    # The cursor may have been past the line's end; what is left of it is where the line ends.
-    return types.Range(types.Position(cursor.line, start), types.Position(cursor.line, end))
 
 
 def main() -> None:

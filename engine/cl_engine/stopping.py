@@ -102,7 +102,8 @@ class Repetition:
             self._matched = 0
         if not self._lines or line != self._lines[self._matched]:
             return False
-        return _CLOSERS.fullmatch(line) is None or _indent(line) not in self._levels
+        closes = _CLOSERS.fullmatch(line) is not None and line.strip() != ";;"
+        return not closes or _indent(line) not in self._levels
 
 
 # What must be followed by more of the same, before it is a repetition and not a habit.

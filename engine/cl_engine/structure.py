@@ -73,6 +73,8 @@ class StopStructure:
         sure = self._solid
         if self._lexer and self._lexer.pending < sure:
             sure = last_end(self._text, self._lexer.pending, self._shown)
+        if self._block and self._block.held is not None:
+            sure = min(sure, self._block.held)
         return min(sure, self._repetition.held(self._text, sure)) if self._repetition else sure
 
     def _may_end(self, text: str) -> bool:

@@ -83,12 +83,13 @@ class LspClient:
         root: str | None = None,
         folders: list[str] | None = None,
     ) -> dict:
-        """`more`: further capabilities below `textDocument`; nothing is prefetched by default.
+        """`more`: further capabilities below `textDocument`; nothing is prefetched or cut short.
 
         `root` and `folders` are URIs of the workspace.
         """
         if options is None or isinstance(options, dict):
-            completion = {"prefetch": False} | (options or {}).get("completion", {})
+            completion = {"prefetch": False, "timeBudgetMs": 0}
+            completion |= (options or {}).get("completion", {})
             options = (options or {}) | {"completion": completion}
         text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}
         capabilities: dict[str, Any] = {

@@ -35,6 +35,7 @@ class FakeEngine:
 
     text: str = "return 1"
     whole: str = ""
+    choices: list[str] = field(default_factory=list)  # the answers to a request for several
     delay_s: float = 0.0  # a whole answer takes so long
     headers_s: float = 0.0  # and so long its beginning
     models_s: float = 0.0
@@ -106,7 +107,8 @@ class FakeEngine:
             if await _hangs_up(request, stream, self.headers_s):
                 stream.end = "cancelled"
                 return Response(status_code=499)
-            return Answering(stream, self._events(stream))
+            several = self.choices and stream.body.get("n", 1) > 1
+            return Answering(stream, (self._several if several else self._events)(stream))
 
         return app
 
@@ -121,6 +123,14 @@ class FakeEngine:
             if older.body.get("request_id") == follows:
                 _follow(stream, older)
         return stream
+
+    async def _several(self, stream: Stream) -> AsyncIterator[str]:
+        await asyncio.sleep(self.delay_s)
+        for index, text in enumerate(self.choices):
+            choice = {"index": index, "text": text, "stop_reason": self.stop_reason}
+            yield _data({"choices": [choice | {"finish_reason": "stop"}]})
+        yield "data: [DONE]\n\n"
+        stream.end = self.stop_reason
 
     async def _events(self, stream: Stream) -> AsyncIterator[str]:
         if stream.said:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cl_lsp.brackets import merge_closers
 from cl_lsp.cache import Cache
 from cl_lsp.completion import Suggestion
 from cl_lsp.documents import Snapshot
-from cl_lsp.postprocess import merge_closers
 from tests.lsp.client import URI, LspClient
 from tests.lsp.fake_engine import FakeEngine
 
@@ -181,13 +181,13 @@ async def test_it_takes_no_time(client: LspClient, engine: FakeEngine) -> None:
     """Bar: 1 ms, in a document of 5,000 lines."""
     lines = [f"value_{i} = {i}\n" for i in range(5000)]
     lines[2500] = "x\n"
-    engine.text = "y" * 200
+    engine.text = "".join(map(str, range(100)))
     await client.initialize()
     client.open("".join(lines))
     await client.inline(2500, 1)
     took = []
     for n in range(1, 100):
-        client.insert("y", 2500, n)
+        client.insert(engine.text[n - 1], 2500, n)
         began = time.perf_counter()
         assert (await client.inline(2500, n + 1))["items"]
         took.append((time.perf_counter() - began) * 1e3)

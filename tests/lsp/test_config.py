@@ -72,7 +72,7 @@ def test_what_a_repository_may_set_is_harmless() -> None:
     allowed = {entry.key for entry in manual() if entry.workspace}
     assert allowed == {
         *("chat.maxTokens", "completion.maxTokens", "completion.timeBudgetMs", "completion.popup"),
-        "completion.prefetch",
+        *("completion.prefetch", "completion.candidates"),
     }
 
 

@@ -62,7 +62,7 @@ async def test_typing_something_else_is_followed_too(typist: Typist, engine: Fak
         ("totem", AFTER),  # other text
         ("total_t", "\n" + AFTER),  # something below it
         ("x\ntotal", AFTER),  # something above it
-        ("", "total" + AFTER),  # jumped
+        ("", "\ntotal" + AFTER),  # jumped
     ],
 )
 async def test_elsewhere_is_no_following_and_closes_at_once(
@@ -245,9 +245,11 @@ async def test_quick_keys_on_the_wire(client: LspClient, engine: FakeEngine) -> 
 async def test_why_there_is_no_suggestion_is_logged(client: LspClient, engine: FakeEngine) -> None:
     await client.initialize()
     client.open("def f(x):\n    re\n\ng(x)\n")
-    for engine.text, engine.stop_reason in ("", "time"), ("  ", "max_tokens"):
-        client.insert("t", 1, 6)
-        assert (await client.inline(1, 6))["items"] == []
+    answers = ("", "time"), ("  ", "max_tokens")
+    for column, (engine.text, engine.stop_reason) in enumerate(answers, 6):
+        client.insert("t", 1, column)
+        assert (await client.inline(1, column + 1))["items"] == []
+    assert (await client.inline(1, 6))["items"] == []
     engine.text = "\n    y\n\ng(x)"
     assert (await client.inline(0, 9))["items"]
     engine.text = "g(x)"
@@ -255,7 +257,7 @@ async def test_why_there_is_no_suggestion_is_logged(client: LspClient, engine: F
     await client.shutdown()
     logged = [n for n in client.notifications if n["method"] == "window/logMessage"]
     said = [n["params"]["message"].removeprefix("no suggestion at a.py:") for n in logged]
-    assert said == ["2:7: time", "2:7: max_tokens", "4:1: suffix"]
+    assert said == ["2:8: time", "2:9: max_tokens", "2:7: mid-word", "4:1: suffix"]
     assert client.messages() == []
 
 

@@ -320,7 +320,9 @@ def test_a_real_server_that_is_not_ours(
             monkeypatch.setenv("CL_LSP_ENGINE_FIM", "codellama")
             assert "infills: yes" in cl_lsp("status").stdout
             # At the end of a word: it heals no tokens.
-            done = cl_lsp("complete", EXAMPLE, "--line", "28", "--column", "22", "--json")
+            source = tmp_path / "inventory.py"
+            source.write_text(Path(EXAMPLE).read_text().replace("del self.it", "del self."))
+            done = cl_lsp("complete", str(source), "--line", "28", "--column", "22", "--json")
             found = json.loads(done.stdout)
             assert (found["text"], found["stop_reason"]) == ("items[name]", "line")
             wrong = cl_lsp("complete", EXAMPLE, *AT, "--model", "other")

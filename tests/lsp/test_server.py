@@ -151,7 +151,7 @@ async def test_every_position_encoding(
 ) -> None:
     capabilities = await client.initialize(encodings=[encoding])
     assert capabilities["positionEncoding"] == encoding
-    client.open('x\fy = 1\ns = "é😀 re")\n')  # a form feed ends no line in LSP
+    client.open('x\fy = 1\ns = "é😀 , re")\n')  # a form feed ends no line in LSP
     client.insert("", 0, 0)
     items = (await client.inline(1, column))["items"]
     assert engine.requests[0]["prompt"] == 'x\fy = 1\ns = "é😀 '
@@ -181,8 +181,8 @@ async def test_what_stands_after_the_cursor_is_not_repeated(
 ) -> None:
     await client.initialize()
     client.open("total = a + b\n")
-    engine.text = "first + b"
-    assert (await client.inline(0, 8))["items"][0]["insertText"] == "first + b"
+    engine.text = "first + b"  # would make one word of two
+    assert (await client.inline(0, 8))["items"] == []
     engine.text = "x = a + b"
     client.insert("#\n", 0, 0)
     assert (await client.inline(1, 8))["items"][0]["insertText"] == "x = "
@@ -265,7 +265,7 @@ async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: Fak
     client.open(TEXT)
     assert (await client.inline(1, 6))["items"]
     sent = engine.requests[0]
-    assert (sent["max_tokens"], sent["time_budget_ms"]) == (48, 300)
+    assert sent["max_tokens"] == 48
     shown = "\n".join(client.messages())
     assert "the editor: completion.maxTokens must be a whole number from 1 to 512" in shown
     assert "the editor: engine.modle is unknown; known: model, endpoint" in shown

@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_lsp.answers import continues
-from cl_lsp.completion import stop_at
+from cl_lsp.brackets import merge_closers, only_closers
 from cl_lsp.context import Windows
 from cl_lsp.documents import Snapshot
-from cl_lsp.postprocess import merge_closers, only_closers, trim_overlap
+from cl_lsp.lines import stop_at
+from cl_lsp.overlap import trim_overlap
+from cl_lsp.surroundings import Surroundings
 
 WINDOWS = Windows()
 LINES = "".join(f"line number {i}\n" for i in range(1000))
@@ -77,7 +79,7 @@ def test_what_counts_as_closers() -> None:
         ("x = a + b", "a + b", "x = "),
         ("x)", ")\n", "x"),
         ("x", "y\n", "x"),
-        ("    a\n    b\n", "\n    b\n", "    a\n    b\n"),
+        ("    a\n    b\n", "\n    b\n", "    a"),
         ("a\nreturn x", "\n\nreturn x\n", "a"),
         ("a\nb", "\nreturn x\n", "a\nb"),
         ("\n  }", "\n}\n", "\n  }"),
@@ -119,7 +121,7 @@ def snapshot(before: str, after: str = "\n") -> Snapshot:
     ],
 )
 def test_one_line_unless_a_block_opens(before: str, after: str, rule: str) -> None:
-    assert stop_at(snapshot(before, after)) == (rule, "suffix")
+    assert stop_at(Surroundings.of(snapshot(before, after))) == (rule, "suffix")
 
 
 @pytest.mark.parametrize(

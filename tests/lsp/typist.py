@@ -19,7 +19,7 @@ AFTER = "\nprint(1)\n"
 class Typist:
     def __init__(self, ls: ClLsp, engine: FakeEngine):
         self.ls, self.engine = ls, engine
-        ls.config = Config(completion=CompletionConfig(prefetch=False))
+        ls.config = Config(completion=CompletionConfig(prefetch=False, time_budget_ms=0))
         self.said: list[str] = []
         self._versions = itertools.count(1)
         ls.say_once = lambda message, *_: self.said.append(message)  # type: ignore[method-assign]

@@ -59,6 +59,11 @@ class Braced:
         """Where to cut, now that no line can go on."""
         return self._waiting[0] if self._waiting else None
 
+    @property
+    def held(self) -> int | None:
+        """Where the text may turn out to have ended."""
+        return self._waiting[0] if self._waiting else None
+
     def _close(self, item: Open, at: int, text: str) -> int | None:
         if item.at < self._cursor and item.closed:
             return last_end(text, at, self._cursor)
@@ -71,6 +76,8 @@ class Braced:
         return None
 
     def _end_line(self, at: int, text: str) -> int | None:
+        if self._waiting:  # a blank line, or a comment
+            return None
         built, self._built, ended = self._built, None, None
         if self._ending and (self._ending.strong or self.lexer.stack[-1].strong):
             ended = built if built and built.strong else self._ending
@@ -86,6 +93,8 @@ class Braced:
         return None
 
     def _begin_line(self, event: Event, text: str) -> int | None:
+        if self._waiting and self._waiting[1].strong and text[event.at] == "/":
+            return None  # a comment: what it is about may go on
         if self._waiting:
             (cut, ended), self._waiting = self._waiting, None
             if not self._goes_on(ended, event, text):

@@ -13,6 +13,8 @@ import re
 from .cursor import indent_of, is_type, last_end, mark_closed
 from .lexer import Event, Lexer, Open, width
 
+_HANDLERS = ("except", "finally")
+
 
 class Indented:
     """Told what the lexer sees, it answers with the offset to cut at as soon as it knows one.
@@ -31,6 +33,9 @@ class Indented:
         tail = lexer.tail(prefix, self._cursor)
         self._level = self._base = self._level_at_cursor()
         self._opens = bool(tail or not line.strip()) and self._opened(tail or lexer.ended)
+        opener = (tail or lexer.ended) if self._opens else ""
+        joined = self._below.lstrip(" \t").startswith(_HANDLERS)
+        self._tries = opener == "try:" and not joined  # which is nothing without a handler
         self._column = None if line.strip() else width(line)  # until the block is known
         self._floor = self._level + self._opens  # the block has no lines less deep than this
         self._single = not self._opens and self._is_between()
@@ -54,6 +59,8 @@ class Indented:
 
     def finish(self) -> int | None:
         return None
+
+    held: int | None = None  # nothing that has begun is taken back
 
     def _close(self, item: Open, at: int, text: str) -> int | None:
         if 0 <= item.at < self._cursor and item.closed:
@@ -89,7 +96,7 @@ class Indented:
     def _is_below(self, event: Event) -> bool:
         """Whether the block, or the construct that was asked for, has ended before this line."""
         if event.indent < self._floor:
-            return True
+            return not (self._tries and event.indent == self._level and event.lead in _HANDLERS)
         if event.indent > self._base or event.lead in self.lexer.language.joins:
             return False
         # Without a row, blank lines tell constructs apart, or one could not write a list.
