@@ -118,7 +118,8 @@ async def test_cancelling_stops_the_engine(client: LspClient, engine: FakeEngine
     await client.initialize()
     client.open(TEXT)
     reply = client.inline(1, 6)
-    await asyncio.sleep(0.2)
+    while not engine.open:
+        await asyncio.sleep(0.01)
     client.notify("$/cancelRequest", {"id": reply.ident})  # type: ignore[attr-defined]
     with pytest.raises(LspError):
         await reply
