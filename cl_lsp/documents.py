@@ -5,6 +5,7 @@ count.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -109,6 +110,8 @@ class Documents:
 
     def __init__(self) -> None:
         self.encoding: str = types.PositionEncodingKind.Utf16
+        # What stands before and after a text that is part of a greater one; not in its positions.
+        self.around: Callable[[str], tuple[str, str]] = lambda uri: ("", "")
         self._open: dict[str, Document] = {}
 
     @property
@@ -163,7 +166,9 @@ class Documents:
         if document.problem:
             raise Unreadable(f"no suggestions in {uri}: {document.problem}")
         offset = offset_at(document.text, position, self.encoding, document.near)
-        return Snapshot(uri, document.version, document.language, document.text, offset)
+        before, after = self.around(uri)
+        text = before + document.text + after if before or after else document.text
+        return Snapshot(uri, document.version, document.language, text, len(before) + offset)
 
 
 def near_line(text: str, line: int, near: tuple[int, int]) -> tuple[int, int]:

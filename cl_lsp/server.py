@@ -9,7 +9,7 @@ from pathlib import Path
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
-from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
+from pygls.protocol import default_converter, lsp_method
 from pygls.uris import to_fs_path
 
 from . import __version__, chat, items, stdio, watching
@@ -22,13 +22,14 @@ from .config import Config, read_config
 from .documents import Documents, Snapshot
 from .engines import Engines
 from .errors import ClLspError, EngineGone, EngineResting, Unreadable
+from .notebooks import SYNC, NotebookProtocol, Notebooks
 from .progress import progress
 from .workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
-class Protocol(LanguageServerProtocol):
+class Protocol(NotebookProtocol):
     """pygls with our document store in place of its own."""
 
     _server: "ClLsp"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -83,9 +84,12 @@ class ClLsp(LanguageServer):
             text_document_sync_kind=types.TextDocumentSyncKind.Incremental,
             protocol_cls=Protocol,
             converter_factory=default_converter,
+            notebook_document_sync=SYNC,
         )
         self.config = Config()
         self.documents = Documents()
+        self.notebooks = Notebooks(self.documents)
+        self.documents.around = self.notebooks.around
         self.surroundings = Workspace(self.documents)
         self.answers = Answers(self._suggest)
         self.cache = Cache()

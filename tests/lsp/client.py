@@ -82,6 +82,7 @@ class LspClient:
         more: dict[str, Any] | None = None,
         root: str | None = None,
         folders: list[str] | None = None,
+        notebooks: bool = False,
     ) -> dict:
         """`more`: further capabilities below `textDocument`; nothing is prefetched or cut short.
 
@@ -96,6 +97,8 @@ class LspClient:
             "textDocument": text_document | (more or {}),
             "window": {"workDoneProgress": True, "showDocument": {"support": True}},
         }
+        if notebooks:
+            capabilities["notebookDocument"] = {"synchronization": {}}
         if encodings:
             capabilities["general"] = {"positionEncodings": encodings}
         params = {

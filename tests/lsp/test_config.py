@@ -73,6 +73,7 @@ def test_what_a_repository_may_set_is_harmless() -> None:
     assert allowed == {
         *("chat.maxTokens", "completion.maxTokens", "completion.timeBudgetMs", "completion.popup"),
         *("completion.prefetch", "completion.candidates"),
+        *("completion.snippets", "completion.snippetCharacters"),
     }
 
 
