@@ -34,6 +34,7 @@ TOLD = 5  # characters of a line that tells something
 CONSIDERED = 24  # definitions, the nearest names' first
 SHARES = (0.6, 0.8, 1.0, 1.0)  # of the budget, that each kind may fill together with those before
 CALLED = re.compile(r"([^\W\d]\w{2,})\s*\(")
+BARE = re.compile(r"(?<![.>:\w])([^\W\d]\w{2,})\s*\(")  # not a method, of who knows what
 IMPORTING = re.compile(
     r"^[ \t]*(?:from|import|export|use|using)\b[^;\n({]*(?:[({][^)}]*[)}][^;\n]*)?", re.MULTILINE
 )
@@ -126,16 +127,19 @@ def of_definitions(index: Index, place: Place) -> Iterator[Snippet]:
     head = place.text[:HEAD]
     known, mentioned = _with_packages(index, place, head), _mentioned(head)
     sight = place.text[max(0, place.offset - 100 * ABOVE) : place.offset + 100 * BELOW]
-    told = mentioned | set(CALLED.findall(sight))
+    names = names_in_sight(place.text, place.offset)
+    distinctive = {name for name in names if _is_distinctive(name)}
+    told = mentioned | distinctive | set(CALLED.findall(sight))
+    clear = distinctive | set(BARE.findall(sight))
     suffixes = family(place.path)
     later: list[Snippet] = []
-    for name in names_in_sight(place.text, place.offset):
-        if name not in told and not _is_distinctive(name):
+    for name in names:
+        if name not in told:
             continue
         there = index.defined(name)
         if direct := next((path for path in known if path in there), None):
             yield from _defining(index, name, direct)
-        elif name not in mentioned and 0 < len(there) <= AMBIGUOUS:
+        elif name not in mentioned and name in clear and 0 < len(there) <= AMBIGUOUS:
             same = [path for path in there if suffix_of(path) in suffixes]
             near = min(same, key=lambda path: (-shared(path, place.path), path), default=None)
             later += _defining(index, name, near) if near else ()

@@ -75,6 +75,7 @@ def test_what_is_not_imported_is_guessed_if_it_is_clear() -> None:
 
     assert paths("x = Circle(|)\n") == ["shapes.py"]
     assert paths("popular_name(|)\n") == []
+    assert paths("x = something.area(|)\n") == []  # of who knows what
     # It comes from a file outside of the workspace: the one here is another.
     assert paths("from elsewhere import Circle\n\nx = Circle(|)\n") == []
     assert paths("const { circle_of } = require('x')\n\ncircle_of(|)\n") == []
