@@ -81,7 +81,8 @@ async def test_nobody_waits_for_the_index(tmp_path: Path) -> None:
             workspace.snippets(snapshot, *window, windows)
             took.append(time.perf_counter() - began)
     await workspace.close()
-    chosen.sort(), kept.sort()
+    chosen.sort()
+    kept.sort()
     print(
         f"\n{len(index)} files in {ready:.2f} s, of which the reader computed {computed:.2f}; "
         f"longest stall {max(stalls) * 1e3:.1f} ms, {grown // 1000} MB more, "
