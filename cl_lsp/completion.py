@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,8 +12,12 @@ from .answers import Answer
 from .backend import Backend
 from .client import opaque
 from .config import CompletionConfig
+from .context import Windows
 from .documents import Snapshot
 from .exchange import Chunk, CompletionRequest
+
+# What goes in beside the windows before and after a cursor: names and texts of other files.
+Snippets = Callable[[Snapshot, str, str, Windows], tuple[tuple[str, str], ...]]
 
 BELOW = re.compile(r"[\r\n]([ \t]*)[^\s]")  # the indentation of the next line that is not blank
 
@@ -58,7 +62,12 @@ def stop_at(snapshot: Snapshot) -> tuple[str, str]:
     return ("block" if writes_block(snapshot) else "line", "suffix")
 
 
-async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) -> Suggestion:
+async def suggest(
+    backend: Backend,
+    answer: Answer,
+    config: CompletionConfig,
+    snippets: Snippets = lambda *place: (),
+) -> Suggestion:
     """Ask the engine what stands at the cursor. Raises EngineGone or EngineRefused."""
     began = time.perf_counter()
     snapshot = answer.snapshot
@@ -69,9 +78,10 @@ async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) ->
     traits = await backend.traits()
     # A model that cannot infill completes what stands before the cursor.
     infills = "infilling" not in await backend.refusals()
+    prompt, suffix = traits.windows.before(before), traits.windows.after(after)
     request = CompletionRequest(
-        prompt=traits.windows.before(before),
-        suffix=traits.windows.after(after) if infills else None,
+        prompt=prompt,
+        suffix=suffix if infills else None,
         model=backend.model,
         max_tokens=config.max_tokens,
         document=opaque(snapshot.uri),
@@ -80,6 +90,7 @@ async def suggest(backend: Backend, answer: Answer, config: CompletionConfig) ->
         request_id=answer.request_id,
         follows=answer.follows and answer.follows.request_id,
         time_budget_ms=config.time_budget_ms or None,
+        input_extra=snippets(snapshot, prompt, suffix, traits.windows) if infills else (),
         lane="completion" if answer.ahead else "inline",
     )
     if not traits.structured:

@@ -103,6 +103,13 @@ class CompletionConfig:
     """Ask for what follows a suggestion while it is shown, so that it is there when it is accepted.
     Of servers elsewhere only another cl-lsp is asked so."""
 
+    snippets: bool = setting(True, workspace=True)
+    """Send pieces of the workspace's other files that the cursor may need: see
+    [context.md](context.md)."""
+
+    snippet_characters: int = setting(2400, workspace=True, least=0, most=20_000)
+    """Longest they may be in all; never more than half of what is sent before the cursor."""
+
     popup: bool | None = setting(None, workspace=True)
     """Offer `textDocument/completion` too. Not set: only to clients without inline completion."""
 

@@ -111,6 +111,13 @@ class Documents:
         self.encoding: str = types.PositionEncodingKind.Utf16
         self._open: dict[str, Document] = {}
 
+    @property
+    def uris(self) -> list[str]:
+        return list(self._open)
+
+    def get(self, uri: str) -> Document | None:
+        return self._open.get(uri)
+
     def open(self, item: types.TextDocumentItem) -> Document:
         document = Document.of(item.uri, item.version, item.language_id, item.text)
         self._open[item.uri] = document

@@ -12,7 +12,7 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, default_converter, lsp_method
 from pygls.uris import to_fs_path
 
-from . import __version__, chat, stdio
+from . import __version__, chat, stdio, watching
 from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
@@ -22,6 +22,7 @@ from .documents import Documents, Snapshot, width
 from .engines import Engines
 from .errors import ClLspError, EngineGone, EngineResting, Unreadable
 from .progress import progress
+from .workspace import Workspace
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Protocol(LanguageServerProtocol):
         self, params: types.DidOpenTextDocumentParams
     ) -> None:
         document = self._server.documents.open(params.text_document)
+        self._server.surroundings.opened(document.uri)
         if document.problem:
             self._server.say_once(f"no suggestions in {document.uri}: {document.problem}")
 
@@ -45,6 +47,8 @@ class Protocol(LanguageServerProtocol):
     ) -> None:
         if self._server.documents.change(params) is None:
             log.warning("a change of %s, which is not open, is ignored", params.text_document.uri)
+        else:
+            self._server.surroundings.changed(params)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -53,6 +57,7 @@ class Protocol(LanguageServerProtocol):
         self._server.documents.close(params.text_document.uri)
         self._server.answers.forget(params.text_document.uri)
         self._server.cache.forget(params.text_document.uri)
+        self._server.surroundings.closed(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -79,6 +84,7 @@ class ClLsp(LanguageServer):
         )
         self.config = Config()
         self.documents = Documents()
+        self.surroundings = Workspace(self.documents)
         self.answers = Answers(self._suggest)
         self.cache = Cache()
         self.engines = Engines(
@@ -96,6 +102,7 @@ class ClLsp(LanguageServer):
         self.command(chat.COMMAND)(run_chat_action)  # for the capability; Protocol runs it
         inline = types.InlineCompletionOptions()
         self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
+        watching.register(self)
 
     def say_once(self, message: str, kind: types.MessageType = types.MessageType.Warning) -> None:
         """A pop-up, unless it was shown before; the log has it every time."""
@@ -132,7 +139,8 @@ class ClLsp(LanguageServer):
     async def _suggest(self, answer: Answer) -> Suggestion:
         def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            return suggest(backend, answer, self.config.completion)
+            snippets = self.surroundings.snippets
+            return suggest(backend, answer, self.config.completion, snippets)
 
         # Without one that waits it is only there to be followed.
         return await self.engines.ask("completion", ask, again=lambda: bool(answer.waiting))
@@ -154,6 +162,7 @@ class ClLsp(LanguageServer):
 
     async def close(self) -> None:
         await self.answers.close()
+        await self.surroundings.close()
         await self.engines.close()
 
 
@@ -163,6 +172,7 @@ async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     folders = [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]
     ls.config, problems = read_config(params.initialization_options, os.environ, folders)
     ls.engines.configure(ls.config)
+    ls.surroundings.config = ls.config.completion
     for problem in problems:
         ls.say_once(problem)
     text_document = params.capabilities.text_document
@@ -173,7 +183,8 @@ async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
 
 
 async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
-    """Load the model before the first key."""
+    """Read the workspace, and load the model before the first key."""
+    watching.start(ls)
     try:
         await ls.engines.ready("completion")
     except ClLspError as error:

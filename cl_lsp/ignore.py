@@ -1,0 +1,120 @@
+"""Which files of a workspace folder may be indexed: `.gitignore`, `.cl-lsp-ignore`, and our own.
+
+A file is left out if either kind of file says so; within a kind the deepest folder decides, and the
+last pattern, as in git. The files are read once: who learns of a change makes new rules.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pathspec import GitIgnoreSpec
+
+from .privacy import is_private, is_private_folder
+
+FILES = (".gitignore", ".cl-lsp-ignore")
+_DEPENDENCIES = """
+    .git .hg .svn .jj node_modules bower_components jspm_packages site-packages __pycache__ .venv
+    venv .tox .nox .eggs .mypy_cache .ruff_cache .pytest_cache .hypothesis .cache .gradle .idea .vs
+    .next .nuxt .svelte-kit .angular .parcel-cache .turbo .terraform .yarn Pods Carthage DerivedData
+    dist build target out obj vendor third_party coverage htmlcov
+"""
+DEPENDENCIES = frozenset(_DEPENDENCIES.split())
+# An environment of Python, and what a tool has marked as its cache.
+MARKS = ("pyvenv.cfg", "CACHEDIR.TAG")
+
+
+class Rules:
+    """The rules of one folder. Paths are relative to it, with `/`."""
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._specs: dict[tuple[str, str], GitIgnoreSpec | None] = {}
+        self._above = list(_above(root))
+
+    def ignores(self, path: str) -> bool:
+        """Whether a file is left out, or a folder that it is in."""
+        folder = path.rpartition("/")[0]
+        return bool(folder and self.ignores_folder(folder)) or self.ignores_file(path)
+
+    def ignores_folder(self, path: str) -> bool:
+        """Whether a folder is left out, or one that it is in."""
+        return any(self.prunes(folder) for folder in (*_folders(path), path))
+
+    def matches(self, path: str) -> bool:
+        """Whether an ignore file names a file, or a folder that it is in; our own lists are not
+        asked."""
+        above = any(self._matches(folder, is_folder=True) for folder in _folders(path))
+        return above or self._matches(path, is_folder=False)
+
+    def ignores_file(self, path: str) -> bool:
+        """The same of a file in a folder that is not left out."""
+        return is_private(path) or self._matches(path, is_folder=False)
+
+    def prunes(self, folder: str) -> bool:
+        """Whether a folder is left out, if those that it is in are not."""
+        name = folder.rpartition("/")[2]
+        return (
+            name in DEPENDENCIES
+            or is_private_folder(name)
+            or any(os.path.lexists(self._root / folder / mark) for mark in MARKS)
+            or self._matches(folder, is_folder=True)
+        )
+
+    def _matches(self, path: str, is_folder: bool) -> bool:
+        slash = "/" if is_folder else ""
+        return any(self._decides(kind, path + slash) for kind in FILES)
+
+    def _decides(self, kind: str, path: str) -> bool:
+        folder = path.rstrip("/")
+        while folder:
+            folder = folder.rpartition("/")[0]
+            spec = self._spec(folder, kind)
+            inside = path[len(folder) + 1 :] if folder else path
+            if spec is not None and (said := spec.check_file(inside).include) is not None:
+                return said
+        for spec, prefix in self._above if kind == ".gitignore" else ():
+            if (said := spec.check_file(prefix + path).include) is not None:
+                return said
+        return False
+
+    def _spec(self, folder: str, kind: str) -> GitIgnoreSpec | None:
+        if (folder, kind) not in self._specs:
+            self._specs[folder, kind] = _read(self._root / folder / kind)
+        return self._specs[folder, kind]
+
+
+def _folders(path: str) -> list[str]:
+    """The folders that a path is in, the outermost first."""
+    return [str(folder) for folder in reversed(PurePosixPath(path).parents) if str(folder) != "."]
+
+
+def _above(root: Path) -> Iterator[tuple[GitIgnoreSpec, str]]:
+    """What git ignores from above a folder inside a repository, the nearest first."""
+    folders = [root, *root.parents]
+    top = next((folder for folder in folders if os.path.lexists(folder / ".git")), None)
+    if top is None:
+        return
+    for folder in folders[1 : folders.index(top) + 1]:
+        if (spec := _read(folder / ".gitignore")) is not None:
+            yield spec, root.relative_to(folder).as_posix() + "/"
+    if (spec := _read(top / ".git" / "info" / "exclude")) is not None:
+        yield spec, "" if top == root else root.relative_to(top).as_posix() + "/"
+
+
+def _read(path: Path) -> GitIgnoreSpec | None:
+    """A file's patterns; a bad one is left out. None: there is none, or nothing in it."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    good = [line for line in lines if line.strip() and _is_pattern(line)]
+    return GitIgnoreSpec.from_lines(good) if good else None
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except ValueError:
+        return False
+    return True

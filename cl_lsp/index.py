@@ -1,0 +1,149 @@
+"""What is known of a workspace folder: who defines a name, who uses it, what is where.
+
+Filled by `indexer.py` and in memory only; each look-up takes microseconds.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+
+from .records import Record
+from .symbols import Definition
+
+FAMILIES = (  # suffixes of languages that call each other
+    frozenset(("py", "pyi")),
+    frozenset(("js", "jsx", "mjs", "cjs", "ts", "mts", "cts", "tsx", "vue", "svelte")),
+    frozenset(("c", "h", "cc", "cpp", "cxx", "hh", "hpp", "hxx", "cu", "cuh", "m", "mm")),
+    frozenset(("java", "kt", "kts", "scala")),
+    frozenset(("sh", "bash", "zsh")),
+)
+PACKAGES = ("__init__", "index")  # files that stand for the folder they are in
+
+
+def family(path: str) -> frozenset[str]:
+    """The suffixes of the languages whose names mean the same there."""
+    suffix = PurePosixPath(path).suffix[1:].lower()
+    return next((f for f in FAMILIES if suffix in f), frozenset((suffix,)))
+
+
+class Table:
+    """Paths by name. A name of one file, as most are, takes no set of its own."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, str | set[str]] = {}
+
+    def add(self, name: str, path: str) -> None:
+        known = self.of.get(name)
+        if known is None:
+            self.of[name] = path
+        elif isinstance(known, set):
+            known.add(path)
+        elif known != path:
+            self.of[name] = {known, path}
+
+    def discard(self, name: str, path: str) -> None:
+        known = self.of.get(name)
+        if isinstance(known, set):
+            known.discard(path)
+            if len(known) == 1:
+                self.of[name] = known.pop()
+        elif known == path:
+            del self.of[name]
+
+    def __getitem__(self, name: str) -> Iterable[str]:
+        known = self.of.get(name, ())
+        return (known,) if isinstance(known, str) else known
+
+    def count(self, name: str) -> int:
+        known = self.of.get(name, ())
+        return 1 if isinstance(known, str) else len(known)
+
+
+class Index:
+    """The files of one folder, and what is looked up in them."""
+
+    def __init__(self) -> None:
+        self.ready = False  # whether the folder has been read as a whole
+        self._records: dict[str, Record] = {}
+        self._defined, self._used, self._stems = Table(), Table(), Table()
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._records
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __getitem__(self, path: str) -> Record:
+        return self._records[path]
+
+    def __eq__(self, other: object) -> bool:
+        def tables(index: Index) -> list[dict]:
+            return [table.of for table in (index._defined, index._used, index._stems)]
+
+        if not isinstance(other, Index):
+            return NotImplemented
+        return self._records == other._records and tables(self) == tables(other)
+
+    def put(self, record: Record) -> None:
+        """Instead of what was known of its file."""
+        old = self._records.get(record.path)
+        if old is not None and old.packed == record.packed:
+            return
+        self.remove(record.path)
+        names = tuple(map(sys.intern, record.names))
+        path = sys.intern(record.path)
+        self._records[path] = Record(path, record.packed, record.definitions, names)
+        for definition in record.definitions:
+            self._defined.add(sys.intern(definition.name), path)
+        for name in names:
+            self._used.add(name, path)
+        self._stems.add(stem_of(path), path)
+
+    def remove(self, path: str) -> None:
+        record = self._records.pop(path, None)
+        if record is None:
+            return
+        for definition in record.definitions:
+            self._defined.discard(definition.name, path)
+        for name in record.names:
+            self._used.discard(name, path)
+        self._stems.discard(stem_of(path), path)
+
+    def defined(self, name: str) -> Iterable[str]:
+        """The files that define it."""
+        return self._defined[name]
+
+    def using(self, name: str) -> Iterable[str]:
+        """The files that it is in."""
+        return self._used[name]
+
+    def spread(self, name: str) -> int:
+        """In how many files it is."""
+        return self._used.count(name)
+
+    def definitions(self, name: str, path: str) -> list[Definition]:
+        """Those of the name in a file."""
+        return [d for d in self._records[path].definitions if d.name == name]
+
+    def module(self, *parts: str) -> list[str]:
+        """The files whose path ends with these parts, without suffix or as a folder's own file."""
+        end = "/" + "/".join(parts)
+        return [path for path in self._stems[parts[-1]] if ("/" + module_of(path)).endswith(end)]
+
+
+def module_of(path: str) -> str:
+    """A path without its suffix; of a package's own file the folder's.
+
+    >>> [module_of(p) for p in ("a/b.py", "a/b/__init__.py", "web/index.d.ts")]
+    ['a/b', 'a/b', 'web']
+    """
+    folder, slash, name = path.rpartition("/")
+    stem = name.partition(".")[0]
+    return folder if stem in PACKAGES and folder else folder + slash + stem
+
+
+def stem_of(path: str) -> str:
+    return sys.intern(module_of(path).rpartition("/")[2])

@@ -1,0 +1,124 @@
+"""One workspace folder on disk: which of its files belong into the index, and what has changed.
+
+Gives updates, (path, record); a record of None: the file is gone, or must not be in the index.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from .ignore import FILES, MARKS, Rules
+from .records import Record, is_source, make_record, read_record
+
+DECIDING = (*FILES, *MARKS)
+MAX_FILES = 10_000  # of a folder; docs/context.md has what they take
+MAX_FOLDERS = 50_000  # looked into, so that a whole disk opened as a workspace has an end
+MANY = 500  # changed paths, from which on it is quicker to look at all
+
+Update = tuple[str, Record | None]
+Signature = tuple[int, int, int]  # of a file as it was read: time in ns, bytes, inode
+
+
+class Scan:
+    """What is known of a folder. Of `open` files the editor's text counts, not the disk's."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.open: set[str] = set()
+        self._rules = Rules(root)
+        self._known: dict[str, Signature | None] = {}  # None: it was read and is not for the index
+
+    def all(self) -> Iterator[Update]:
+        """What differs from what was given before, with the rules as they are now."""
+        self._rules = Rules(self.root)
+        there = dict(self._files())
+        for path in [*self._known, *self.open]:
+            if path not in there and not (path in self.open and self._belongs(path)):
+                self._known.pop(path, None)
+                yield path, None
+        for path, signature in there.items():
+            if path not in self.open and self._known.get(path, ()) != signature:
+                yield from self._read(path, signature)
+
+    def changed(self, paths: Iterable[str]) -> Iterator[Update]:
+        """What a change of these files, or folders, makes of the index."""
+        paths = set(paths)
+        if len(paths) > MANY or any(PurePosixPath(path).name in DECIDING for path in paths):
+            yield from self.all()
+            return
+        for path in sorted(paths - self.open):
+            there = dict(self._below(path))
+            inside = [p for p in self._known if p == path or p.startswith(path + "/")]
+            for gone in inside:
+                if gone not in there and gone not in self.open:
+                    del self._known[gone]
+                    yield gone, None
+            for file, signature in there.items():
+                if file not in self.open and self._known.get(file, ()) != signature:
+                    yield from self._read(file, signature)
+
+    def edited(self, path: str, text: str) -> Iterator[Update]:
+        """The editor's text of a file that is open."""
+        self.open.add(path)
+        self._known.pop(path, None)
+        yield path, make_record(path, text) if self._belongs(path) else None
+
+    def closed(self, path: str) -> Iterator[Update]:
+        """The disk's text counts again."""
+        self.open.discard(path)
+        self._known[path] = None
+        yield from self.changed([path])
+
+    def _read(self, path: str, signature: Signature) -> Iterator[Update]:
+        self._known[path] = signature
+        yield path, read_record(self.root, path)
+
+    def _belongs(self, path: str) -> bool:
+        return is_source(path) and not self._rules.ignores(path)
+
+    def _below(self, path: str) -> Iterator[tuple[str, Signature]]:
+        """The file itself, or those in the folder, as far as they belong here."""
+        where = self.root / path
+        if where.is_dir() and not where.is_symlink():
+            if not self._rules.ignores_folder(path):
+                yield from self._files(path)
+        elif self._belongs(path) and (signature := self._signature(path)) is not None:
+            yield path, signature
+
+    def _signature(self, path: str) -> Signature | None:
+        try:
+            found = (self.root / path).lstat()
+        except OSError:
+            return None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def _files(self, top: str = "") -> Iterator[tuple[str, Signature]]:
+        """Breadth first: what is near the root counts before what is deep, if it is too much."""
+        folders, files = [top], 0
+        for looked_into, folder in enumerate(folders):
+            if looked_into == MAX_FOLDERS:
+                return
+            for name, is_folder in self._entries(folder):
+                path = f"{folder}/{name}" if folder else name
+                if is_folder:
+                    if not self._rules.prunes(path):
+                        folders.append(path)
+                elif is_source(path) and not self._rules.ignores_file(path):
+                    if (signature := self._signature(path)) is not None:
+                        yield path, signature
+                        files += 1
+                    if files == MAX_FILES:
+                        return
+
+    def _entries(self, folder: str) -> list[tuple[str, bool]]:
+        """Names, and whether each is a folder; links are left out, so that no loop is entered."""
+        try:
+            with os.scandir(self.root / folder) as entries:
+                found = [
+                    (entry.name, entry.is_dir(follow_symlinks=False))
+                    for entry in entries
+                    if not entry.is_symlink()
+                ]
+        except OSError:
+            return []
+        return sorted(found)
