@@ -4,10 +4,9 @@ Filled by `indexer.py` and in memory only; each look-up takes microseconds.
 """
 
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import PurePosixPath
+from collections.abc import Collection, Iterator
 
-from .records import Record
+from .records import Record, suffix_of
 from .symbols import Definition
 
 FAMILIES = (  # suffixes of languages that call each other
@@ -22,7 +21,7 @@ PACKAGES = ("__init__", "index")  # files that stand for the folder they are in
 
 def family(path: str) -> frozenset[str]:
     """The suffixes of the languages whose names mean the same there."""
-    suffix = PurePosixPath(path).suffix[1:].lower()
+    suffix = suffix_of(path)
     return next((f for f in FAMILIES if suffix in f), frozenset((suffix,)))
 
 
@@ -50,13 +49,9 @@ class Table:
         elif known == path:
             del self.of[name]
 
-    def __getitem__(self, name: str) -> Iterable[str]:
+    def __getitem__(self, name: str) -> Collection[str]:
         known = self.of.get(name, ())
         return (known,) if isinstance(known, str) else known
-
-    def count(self, name: str) -> int:
-        known = self.of.get(name, ())
-        return 1 if isinstance(known, str) else len(known)
 
 
 class Index:
@@ -93,36 +88,31 @@ class Index:
         if old is not None and old.packed == record.packed:
             return
         self.remove(record.path)
-        names = tuple(map(sys.intern, record.names))
-        path = sys.intern(record.path)
-        self._records[path] = Record(path, record.packed, record.definitions, names)
-        for definition in record.definitions:
-            self._defined.add(sys.intern(definition.name), path)
-        for name in names:
-            self._used.add(name, path)
+        path = record.path
+        self._records[path] = record
+        for name in record.defines:
+            self._defined.add(sys.intern(name), path)
+        for name in record.names:
+            self._used.add(sys.intern(name), path)
         self._stems.add(stem_of(path), path)
 
     def remove(self, path: str) -> None:
         record = self._records.pop(path, None)
         if record is None:
             return
-        for definition in record.definitions:
-            self._defined.discard(definition.name, path)
+        for name in record.defines:
+            self._defined.discard(name, path)
         for name in record.names:
             self._used.discard(name, path)
         self._stems.discard(stem_of(path), path)
 
-    def defined(self, name: str) -> Iterable[str]:
+    def defined(self, name: str) -> Collection[str]:
         """The files that define it."""
         return self._defined[name]
 
-    def using(self, name: str) -> Iterable[str]:
+    def using(self, name: str) -> Collection[str]:
         """The files that it is in."""
         return self._used[name]
-
-    def spread(self, name: str) -> int:
-        """In how many files it is."""
-        return self._used.count(name)
 
     def definitions(self, name: str, path: str) -> list[Definition]:
         """Those of the name in a file."""

@@ -77,10 +77,9 @@ class Indexer:
     def _give(self, root: str, updates: Iterable[Update]) -> None:
         for path, record in updates:
             if record is None:
-                self._say("record", root, path, None, (), ())
+                self._say("gone", root, path)
             else:
-                found = tuple(tuple(d) for d in record.definitions)
-                self._say("record", root, path, record.packed, found, record.names)
+                self._say("record", root, path, record.packed, record.defined, record.used)
 
     def _say(self, *message: Any) -> None:
         self._out.write(frame(message))

@@ -4,12 +4,12 @@ Definitions of the names in sight come first, then what was edited or visited la
 the same names. Nothing that the window already shows, and no more than a budget of characters.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from heapq import nsmallest
 from itertools import islice
 
 from .imports import imported, shared
@@ -23,7 +23,8 @@ HEAD = 20_000  # characters in which imports are looked for
 BODY = 12  # lines of a definition that are shown
 MEMBERS = 20  # and of a class, whose members for others are shown by their heads
 CHUNK = 24  # lines that are compared, and shown
-LONGEST = 2_000  # lines of a file whose chunks are compared: more would hold up keys
+LONGEST = 800  # lines of a file whose chunks are compared: more would hold up keys
+COMMON = 30  # files that use a name, from which on it says nothing of any of them
 REGION = 10  # lines shown on each side of where one has been
 AMBIGUOUS = 4  # files that define a name which the text does not import: too many to guess
 ALIKE = 0.1  # Jaccard index of two chunks' names, at least
@@ -34,10 +35,7 @@ CONSIDERED = 24  # definitions, the nearest names' first
 SHARES = (0.6, 0.8, 1.0, 1.0)  # of the budget, that each kind may fill together with those before
 CALLED = re.compile(r"([^\W\d]\w{2,})\s*\(")
 IMPORTING = re.compile(
-    r"^[ \t]*(?:from\b[^(\n]*\([^)]*\)"
-    r"|(?:from|import|export|use|using)\b[^;\n]*(?:\{[^}]*\}[^;\n]*)?"
-    r"|.*\brequire\s*\(.*)",
-    re.MULTILINE,
+    r"^[ \t]*(?:from|import|export|use|using)\b[^;\n({]*(?:[({][^)}]*[)}][^;\n]*)?", re.MULTILINE
 )
 
 
@@ -98,8 +96,8 @@ def choose(
     """The most useful last, next to the window: the engine drops the first if all is too much."""
     room = Room(characters, place)
     definitions = list(islice(of_definitions(index, place), CONSIDERED))
-    regions = (_around(region) for region in regions if region.path in index)
-    kinds = (definitions, regions, of_chunks(index, place, tabs), definitions)
+    been = (_around(region) for region in regions if region.path in index)
+    kinds = (definitions, been, of_chunks(index, place, tabs), definitions)
     taken: list[Snippet] = []
     for share, snippets in zip(SHARES, kinds, strict=True):
         least = room.keep(share)
@@ -126,8 +124,7 @@ def names_in_sight(text: str, offset: int) -> list[str]:
 def of_definitions(index: Index, place: Place) -> Iterator[Snippet]:
     """Where the names in sight are defined; what the text imports counts before what is near."""
     head = place.text[:HEAD]
-    named = " ".join(IMPORTING.findall(head))
-    known, mentioned = _with_packages(index, place, head), set(IDENTIFIER.findall(named))
+    known, mentioned = _with_packages(index, place, head), _mentioned(head)
     sight = place.text[max(0, place.offset - 100 * ABOVE) : place.offset + 100 * BELOW]
     told = mentioned | set(CALLED.findall(sight))
     suffixes = family(place.path)
@@ -135,14 +132,20 @@ def of_definitions(index: Index, place: Place) -> Iterator[Snippet]:
     for name in names_in_sight(place.text, place.offset):
         if name not in told and not _is_distinctive(name):
             continue
-        paths = [p for p in index.defined(name) if suffix_of(p) in suffixes]
-        direct = [p for p in paths if p in known or p == place.path]
-        if direct:
-            yield from _defining(index, name, sorted(direct, key=known.index)[:1])
-        elif name not in mentioned and len(paths) <= AMBIGUOUS:
-            paths.sort(key=lambda p: (-shared(p, place.path), p))
-            later += _defining(index, name, paths[:1])
+        there = index.defined(name)
+        if direct := next((path for path in known if path in there), None):
+            yield from _defining(index, name, direct)
+        elif name not in mentioned and 0 < len(there) <= AMBIGUOUS:
+            same = [path for path in there if suffix_of(path) in suffixes]
+            near = min(same, key=lambda path: (-shared(path, place.path), path), default=None)
+            later += _defining(index, name, near) if near else ()
     yield from later
+
+
+def _mentioned(head: str) -> set[str]:
+    """The names in what imports: whose files are known, or outside of the folder."""
+    required = [line for line in head.split("\n") if "require(" in line]
+    return set(IDENTIFIER.findall("\n".join((*IMPORTING.findall(head), *required))))
 
 
 def _with_packages(index: Index, place: Place, head: str) -> list[str]:
@@ -158,11 +161,9 @@ def _is_distinctive(name: str) -> bool:
     return "_" in name.strip("_") or any(c.isupper() for c in name) or len(name) >= 10
 
 
-def _defining(index: Index, name: str, paths: list[str]) -> Iterator[Snippet]:
-    for path in paths:
-        record = index[path]
-        for definition in index.definitions(name, path)[:2]:
-            yield Snippet(path, outline(record, definition))
+def _defining(index: Index, name: str, path: str) -> Iterator[Snippet]:
+    for definition in index.definitions(name, path)[:2]:
+        yield Snippet(path, outline(index[path], definition))
 
 
 def outline(record: Record, definition: Definition) -> str:
@@ -178,7 +179,8 @@ def outline(record: Record, definition: Definition) -> str:
     shown = [*range(first, until)]
     for member in members:
         inner = member.first > shown[-1] and member.head - member.first < 4
-        inner = inner and not _is_nested(member, members) and not member.name.startswith("_")
+        hidden = member.name.startswith("_") and member.name != "__init__"
+        inner = inner and not hidden and not _is_nested(member, members)
         if inner and len(shown) < MEMBERS:
             shown += range(member.first, member.head + 1)
     return "\n".join(lines[n] for n in shown)
@@ -200,18 +202,17 @@ def of_chunks(index: Index, place: Place, tabs: set[str]) -> Iterator[Snippet]:
     """What uses the same names: of the likeliest files the likest lines."""
     near = names_in_sight(place.text, place.offset)
     wanted, suffixes = frozenset(near), family(place.path)
-    common = max(10, len(index) // 20)
     weights: defaultdict[str, float] = defaultdict(float)
     for name in near[:80]:
-        if 0 < (spread := index.spread(name)) <= common:
-            weight = math.log(1 + len(index) / spread)
-            for path in index.using(name):
-                weights[path] += weight
+        there = index.using(name)
+        if len(there) <= COMMON:
+            for path in there:
+                weights[path] += 1 / (2 + len(there))
     for path in weights:
         weights[path] *= 1.5 if path in tabs else 1.0
     weights.pop(place.path, None)
-    ranked = sorted(weights, key=lambda path: (-weights[path], path))
-    alike = [path for path in ranked if suffix_of(path) in suffixes][:NEARBY]
+    same = (path for path in weights if suffix_of(path) in suffixes)
+    alike = nsmallest(NEARBY, same, key=lambda path: (-weights[path], path))
     found = [_likest(index[path], wanted) for path in alike]
     for score, snippet in sorted(found, key=lambda pair: (-pair[0], pair[1].path)):
         if score >= ALIKE:

@@ -24,7 +24,6 @@ from .indexing import Indexing
 from .records import MAX_BYTES, Record
 from .snippets import Place, Region, Snippet, choose
 from .steady import Steady
-from .symbols import Definition
 
 Sent = tuple[tuple[str, str], ...]  # names and texts, as a request has them
 REGIONS = 8  # places that are remembered
@@ -174,24 +173,17 @@ class Workspace:
         index = self._indexes.get(root)
         if index is None:
             return
-        if kind == "ready":
-            index.ready = True
-        elif kind == "unwatched":
-            self.unwatched(root)
-        else:
-            hear_record(index, *rest)
+        match kind:
+            case "record":
+                index.put(Record(*rest))
+            case "gone":
+                index.remove(*rest)
+            case "ready":
+                index.ready = True
+            case "unwatched":
+                self.unwatched(root)
 
     def _lost(self) -> None:
         """What nobody watches any more is not to be trusted."""
         self._indexes = {root: Index() for root in self._indexes}
         self.set_folders([Path(root) for root in self._indexes])
-
-
-def hear_record(
-    index: Index, path: str, packed: bytes | None, definitions: tuple, names: tuple
-) -> None:
-    """A file's record as `indexer.py` sends it; without a text the file is none of the index."""
-    if packed is None:
-        index.remove(path)
-    else:
-        index.put(Record(path, packed, tuple(Definition(*d) for d in definitions), names))
