@@ -46,6 +46,8 @@ class Scan:
         if len(paths) > MANY or any(PurePosixPath(path).name in DECIDING for path in paths):
             yield from self.all()
             return
+        if not all(is_source(path) for path in paths):
+            self._rules = Rules(self.root)  # a folder may have brought some, or taken them along
         for path in sorted(paths - self.open):
             there = dict(self._below(path))
             inside = [p for p in self._known if p == path or p.startswith(path + "/")]
