@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 from .index import Index, family
-from .records import SETTINGS
 
 PYTHON = re.compile(
     r"^[ \t]*(?:from[ \t]+(?P<base>\.*[\w.]*)[ \t]+import[ \t]+(?P<names>\([^)]*\)?|[^\n#]+)"
@@ -21,6 +20,7 @@ SCRIPT = re.compile(
     r"""(?:\bfrom|\bimport|\brequire\s*\(|\bimport\s*\()\s*(["'])(?P<module>[^"'\n]+)\1"""
 )
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*(?:include|import)[ \t]*["<]([^">\n]+)[">]', re.MULTILINE)
+SETTINGS = ("tsconfig.json", "jsconfig.json")
 JAVA = re.compile(r"^[ \t]*import[ \t]+(?:static[ \t]+)?([\w.]+)", re.MULTILINE)
 SUFFIXES = ("", ".ts", ".tsx", ".d.ts", ".mts", ".cts", ".js", ".jsx", ".mjs", ".cjs", ".vue")
 WRITTEN = re.compile(r"\.([mc]?)js(x?)$")  # TypeScript names what it will be compiled to

@@ -20,7 +20,7 @@ MARKER = re.compile(
     re.IGNORECASE,
 )
 MARKED = 600  # characters at the beginning, where generators leave their mark
-SETTINGS = ("tsconfig.json", "jsconfig.json")  # say where a project's imports are
+SETTINGS = re.compile(r"[jt]sconfig(\.[\w-]+)*\.json")  # say where a project's imports are
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ def is_source(path: str) -> bool:
     """Whether a file is of a kind that is indexed, by its name."""
     name = PurePosixPath(path).name
     suffix = suffix_of(path)
-    known = suffix in GRAMMARS or suffix in OTHERS or name in SETTINGS
-    return known and not MINIFIED.search(name)
+    known = suffix in GRAMMARS or suffix in OTHERS or SETTINGS.fullmatch(name)
+    return bool(known) and not MINIFIED.search(name)
 
 
 def suffix_of(path: str) -> str:
@@ -90,7 +90,7 @@ def make_record(path: str, text: str) -> Record | None:
         return None
     text = mask_secrets(text)
     packed = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
-    if PurePosixPath(path).name in SETTINGS:
+    if SETTINGS.fullmatch(PurePosixPath(path).name):
         return Record(path, packed)
     found = tuple(tuple(d) for d in definitions(text, suffix_of(path)))
     return Record(path, packed, marshal.dumps(found), " ".join(sorted(names(text))))

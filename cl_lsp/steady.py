@@ -42,7 +42,8 @@ class Steady:
         if last is not None:
             there = tuple(s for s in last.snippets if s.path in index)
             last = replace(last, snippets=there)
-            typing = (last.start, last.suffix) == (start, place.suffix)
+            known = min(len(start), len(last.start))  # of a short text it grows
+            typing = last.suffix == place.suffix and last.start[:known] == start[:known]
             if last.complete >= index.ready and (typing or self._serves(last, index, place)):
                 self._of[uri] = replace(last, start=start, suffix=place.suffix)
                 return there

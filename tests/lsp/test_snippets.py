@@ -1,0 +1,172 @@
+"""Which pieces of other files are chosen, and that they stay while one types."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cl_lsp.context import Windows
+from cl_lsp.index import Index
+from cl_lsp.snippets import Place, Region, Snippet, choose, of_definitions
+from cl_lsp.steady import Steady
+from tests.lsp.test_imports import index_with
+
+SHAPES = '''\
+"""Shapes."""
+
+PI = 3.14
+
+
+class Circle:
+    """A round thing."""
+
+    def __init__(self, radius):
+        self.radius = radius
+        self.cached_area = None
+        self.cached_length = None
+
+    def area(self):
+        return PI * self.radius**2
+
+    def _hidden(self):
+        return None
+
+    def scaled(self, factor):
+        return Circle(self.radius * factor)
+
+
+def circle_of(text):
+    return Circle(float(text))
+'''
+FILES = {
+    "shapes.py": SHAPES,
+    "unrelated.py": "def circle_of():\n    return 'another'\n\n\ndef other():\n    pass\n",
+    "use.py": "import shapes\n\nround_things = [shapes.circle_of(x) for x in '123']\n" * 2,
+    "web.ts": "export function circle_of() {}\n",
+}
+
+
+def place(text: str, path: str = "me.py") -> Place:
+    """The cursor is at the `|`."""
+    before, _, after = text.partition("|")
+    windows = Windows()
+    return Place(path, before + after, len(before), windows.before(before), windows.after(after))
+
+
+def chosen(index: Index, text: str, characters: int = 2000, path: str = "me.py") -> list[Snippet]:
+    return list(choose(index, place(text, path), [], set(), characters))
+
+
+def test_definitions_of_the_names_in_sight_the_nearest_last() -> None:
+    index = index_with(FILES)
+    text = "from shapes import Circle, circle_of\n\nx = Circle(2)\ny = circle_of(|)\n"
+    definitions = [s for s in chosen(index, text) if s in set(of_definitions(index, place(text)))]
+    assert definitions[-1].text == "def circle_of(text):\n    return Circle(float(text))"
+    outline = definitions[-2].text.split("\n")
+    assert outline[0] == "class Circle:"
+    assert "    def area(self):" in outline and "    def scaled(self, factor):" in outline
+    assert "_hidden" not in definitions[-2].text and "return PI" not in definitions[-2].text
+    assert {s.path for s in definitions} == {"shapes.py"}
+
+
+def test_what_is_not_imported_is_guessed_if_it_is_clear() -> None:
+    index = index_with(FILES | {f"many{n}.py": "def popular_name(): pass\n" for n in range(9)})
+
+    def paths(text: str) -> list[str]:
+        return [s.path for s in of_definitions(index, place(text))]
+
+    assert paths("x = Circle(|)\n") == ["shapes.py"]
+    assert paths("popular_name(|)\n") == []
+    # It comes from a file outside of the workspace: the one here is another.
+    assert paths("from elsewhere import Circle\n\nx = Circle(|)\n") == []
+    assert paths("const { circle_of } = require('x')\n\ncircle_of(|)\n") == []
+
+
+def test_what_a_package_gives_on_is_found() -> None:
+    gives_on = "from .inner import helper_function\n"
+    files = {"pkg/__init__.py": gives_on, "pkg/inner.py": "def helper_function(a): pass\n"}
+    found = chosen(index_with(files), "from pkg import helper_function\n\nhelper_function(|)\n")
+    assert Snippet("pkg/inner.py", "def helper_function(a): pass") in found
+
+
+def test_nothing_that_the_window_shows_and_nothing_twice() -> None:
+    index = index_with({"shapes.py": SHAPES, "copy.py": SHAPES, "me.py": SHAPES})
+    text = "from shapes import Circle\n\nx = Circle(2)|\n\n" + SHAPES
+    assert chosen(index, text) == []
+    found = chosen(index, "import shapes, copy\n\nx = Circle(circle_of(|))\n")
+    lines = [line for s in found for line in s.text.split("\n") if len(line.strip()) > 20]
+    assert lines and len(set(lines)) == len(lines)
+
+
+def test_ones_own_file_far_above_counts() -> None:
+    filler = "".join(f"value_{n} = {n}\n" for n in range(900))
+    text = SHAPES + filler + "x = Circle(|)\n"
+    index = index_with({"me.py": text.replace("|", "")})
+    assert [s.path for s in chosen(index, text)] == ["me.py"]
+
+
+def test_chunks_that_use_the_same_names() -> None:
+    other = "".join(f"line_{n} = {n}\n" for n in range(48))
+    other += "total_price = tax_rate * net_amount\n"
+    index = index_with({"other.py": other, "far.py": "nothing = 1\n"})
+    [found] = chosen(index, "def f(tax_rate, net_amount):\n    total_price = |\n")
+    assert found == Snippet("other.py", "total_price = tax_rate * net_amount")
+
+
+def test_where_one_has_been_the_newest_last_and_masked() -> None:
+    index = index_with({"a.py": "x = 1\n", "b.py": "x = 1\n"})
+    regions = [Region("b.py", "newer_line = 1\n", 0), Region("a.py", 'password = "hunter2"\n', 99)]
+    regions.append(Region("not_indexed.py", "never_sent = 1\n", 0))
+    found = choose(index, place("zzz|"), regions, set(), 1000)
+    assert found == (Snippet("a.py", 'password = "<masked>"'), Snippet("b.py", "newer_line = 1"))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 600), st.integers(0, 40))
+def test_never_more_than_the_budget(characters: int, at: int) -> None:
+    index = index_with(FILES)
+    text = "from shapes import Circle\nCircle(circle_of(round_things))\n"
+    regions = [Region("use.py", "edited_lately = round_things\n", 0)]
+    here = place(text[:at] + "|" + text[at:])
+    found = choose(index, here, regions, {"use.py"}, characters)
+    assert sum(len(s.path) + len(s.text) + 5 for s in found) <= characters
+    assert found == choose(index, here, regions, {"use.py"}, characters)
+
+
+def test_the_list_stays_while_one_types_and_changes_with_the_code() -> None:
+    index, steady, choices = index_with(FILES), Steady(), []
+    index.ready = True
+
+    def get(text: str) -> tuple[Snippet, ...]:
+        def anew(here: Place) -> tuple[Snippet, ...]:
+            choices.append(here)
+            return choose(index, here, [], set(), 2000)
+
+        return steady.get("u", index, place(text), anew)
+
+    head, tail = "from shapes import Circle, circle_of\n\n\ndef f():\n    ", "\n\n\ndef g():\n    "
+    first = get(f"{head}x = Circle(2)|{tail}")
+    assert first and len(choices) == 1
+    typed = f"{head}x = Circle(2)\n" + "    y = 1\n" * 50 + "    circle_of(|" + tail
+    assert get(typed) == first
+    assert len(choices) == 1
+    other = get(f"{head}x = Circle(2){tail}y = circle_of(|)")
+    assert len(choices) == 2
+    assert set(first) <= set(other)
+    kept = [snippet for snippet in other if snippet in first]
+    assert tuple(kept) == first and other[: len(first)] == first
+    index.remove("shapes.py")  # at once, also where nothing else has changed
+    assert all(s.path != "shapes.py" for s in get(f"{head}x = Circle(2){tail}y = circle_of(|)"))
+    assert len(choices) == 2
+
+
+def test_a_finished_index_is_asked_once_more() -> None:
+    index, steady = index_with({}), Steady()
+    here = place("from shapes import Circle\nx = Circle(|)\n")
+
+    def anew(here: Place) -> tuple[Snippet, ...]:
+        return choose(index, here, [], set(), 2000)
+
+    assert steady.get("u", index, here, anew) == ()
+    index.put(index_with(FILES)["shapes.py"])
+    assert steady.get("u", index, here, anew) == ()
+    index.ready = True
+    assert steady.get("u", index, here, anew) != ()
