@@ -59,7 +59,6 @@ class Indexer:
             if root not in self._scans:
                 scan = self._scans[root] = Scan(Path(root))
                 stop = self._stops[root] = threading.Event()
-                # Before it is read: what changes meanwhile is read again.
                 threading.Thread(target=self._watch, args=(root, stop), daemon=True).start()
                 self._give(root, scan.all())
                 self._say("ready", root)
@@ -67,12 +66,16 @@ class Indexer:
     def _changes(self, root: str, kind: str, *what: Any) -> None:
         scan = self._scans[root]
         match kind:
+            case "all":
+                self._give(root, scan.all())
             case "changed":
                 self._give(root, scan.changed(*what))
             case "edited":
                 self._give(root, scan.edited(*what))
             case "closed":
                 self._give(root, scan.closed(*what))
+            case "unwatched":
+                self._say(kind, root, *what)
 
     def _give(self, root: str, updates: Iterable[Update]) -> None:
         for path, record in updates:
@@ -88,20 +91,33 @@ class Indexer:
     def _watch(self, root: str, stop: threading.Event) -> None:
         from watchfiles import watch
 
-        def wanted(_change: Any, path: str) -> bool:
-            return DEPENDENCIES.isdisjoint(Path(path).relative_to(root).parts)
+        real = os.path.realpath(root)
 
+        def inside(path: str) -> Path:
+            return Path(path).relative_to(real)
+
+        def wanted(_change: Any, path: str) -> bool:
+            return DEPENDENCIES.isdisjoint(inside(path).parts)
+
+        begins = True
         try:
             for changes in watch(
-                root,
+                real,
                 watch_filter=wanted,
                 debounce=LONGEST_MS,
                 step=QUIET_MS,
                 stop_event=stop,
                 ignore_permission_denied=True,
                 raise_interrupt=False,
+                rust_timeout=1000,
+                yield_on_timeout=True,
             ):
-                paths = [Path(path).relative_to(root).as_posix() for _, path in changes]
+                if begins:  # what changed before it watched is found by looking at all
+                    begins = False
+                    self.jobs.put(("all", root))
+                if not changes:
+                    continue
+                paths = [inside(path).as_posix() for _, path in changes]
                 self.jobs.put(("changed", root, paths))
         except (OSError, RuntimeError, ValueError) as error:  # no more inotify watches, for one
             self.jobs.put(("unwatched", root, str(error)))

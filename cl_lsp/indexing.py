@@ -26,18 +26,23 @@ class Indexing:
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
         self._starting: list[tuple[Any, ...]] = []
+        self._over = False  # died too often
 
     def start(self) -> None:
         """Unless it was started before."""
         self._task = self._task or asyncio.create_task(self._run())
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
     def say(self, *message: Any) -> None:
         """Is sent as soon as the process runs."""
-        if self._process is None:
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.write(frame(message))
+        elif not self._over:
             self._starting.append(message)
-            return
-        assert self._process.stdin is not None
-        self._process.stdin.write(frame(message))
 
     async def close(self) -> None:
         if self._task is not None:
@@ -49,8 +54,8 @@ class Indexing:
             try:
                 process = await self._started()
             except OSError as error:
-                log.error("no index: cannot start %s: %s", COMMAND, error)
-                return
+                log.error("cannot start %s: %s", COMMAND, error)
+                continue
             try:
                 await self._listen(process)
             except asyncio.IncompleteReadError:
@@ -60,6 +65,7 @@ class Indexing:
                 await _end(process)
             self._starting.clear()
             self._lost()
+        self._over = True
 
     async def _started(self) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE

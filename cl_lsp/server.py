@@ -172,7 +172,7 @@ async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     folders = [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]
     ls.config, problems = read_config(params.initialization_options, os.environ, folders)
     ls.engines.configure(ls.config)
-    ls.surroundings.config = ls.config.completion
+    ls.surroundings.configure(ls.config.completion)
     for problem in problems:
         ls.say_once(problem)
     text_document = params.capabilities.text_document

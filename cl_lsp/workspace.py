@@ -21,12 +21,20 @@ from .context import Windows
 from .documents import Documents, Snapshot
 from .index import Index
 from .indexing import Indexing
-from .records import MAX_BYTES, Record
+from .records import MAX_BYTES, Record, suffix_of
 from .snippets import Place, Region, Snippet, choose
 from .steady import Steady
+from .symbols import GRAMMARS
 
 Sent = tuple[tuple[str, str], ...]  # names and texts, as a request has them
+SUFFIXES = {  # of languages by LSP's ids: a cell, or a script, may have no telling name
+    "javascript": "js",
+    "python": "py",
+    "shellscript": "sh",
+    "typescript": "ts",
+}
 REGIONS = 8  # places that are remembered
+CELL = "vscode-notebook-cell"  # a cell's URI has its notebook's path
 SAME = 20  # lines; nearer is the same place
 QUIET_S = 1.0  # without a key, until an edited text is indexed
 
@@ -35,9 +43,9 @@ class Workspace:
     """Without `start` it is empty, and gives no snippets."""
 
     def __init__(self, documents: Documents):
-        self.config = CompletionConfig()
+        self._config = CompletionConfig()
         self._documents = documents
-        self._indexes: dict[str, Index] = {}
+        self.indexes: dict[str, Index] = {}  # by folder
         self._steady = Steady()
         self._regions: deque[tuple[str, int]] = deque(maxlen=REGIONS)  # URI and line, newest last
         self._edited: dict[str, float] = {}  # URIs that wait to be indexed, and the last key's time
@@ -50,15 +58,18 @@ class Workspace:
         self._indexing = Indexing(self._hear, self._lost)
         self.set_folders(folders)
 
+    def configure(self, config: CompletionConfig) -> None:
+        self._config = config
+        self._read()
+
     def set_folders(self, folders: list[Path]) -> None:
         roots = [str(folder) for folder in folders]
-        self._indexes = {root: self._indexes.get(root, Index()) for root in roots}
+        self.indexes = {root: self.indexes.get(root, Index()) for root in roots}
         self.find.cache_clear()
-        if self._indexing is not None and roots:
-            self._indexing.start()
         self._say("folders", roots)
         for uri in self._documents.uris:
             self.opened(uri)
+        self._read()
 
     async def close(self) -> None:
         if self._timer is not None:
@@ -66,6 +77,11 @@ class Workspace:
         if self._indexing is not None:
             await self._indexing.close()
             self._indexing = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that reads, while there is one."""
+        return self._indexing.pid if self._indexing else None
 
     def opened(self, uri: str) -> None:
         self._edited[uri] = 0.0
@@ -99,14 +115,16 @@ class Workspace:
 
     def snippets(self, snapshot: Snapshot, prefix: str, suffix: str, windows: Windows) -> Sent:
         """What goes into the request beside the windows `prefix` and `suffix` of a document."""
-        found = self.find(snapshot.uri) if self.config.snippets else None
+        found = self.find(snapshot.uri) if self._config.snippets else None
         if found is None:
             return ()
         root, path = found
-        index = self._indexes[root]
+        index = self.indexes[root]
         self._been(snapshot.uri, snapshot.text.count("\n", 0, snapshot.offset))
+        if suffix_of(path) not in GRAMMARS and (suffix := SUFFIXES.get(snapshot.language)):
+            path = f"{path}.{suffix}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)
-        characters = min(self.config.snippet_characters, windows.prefix // 2)
+        characters = min(self._config.snippet_characters, windows.prefix // 2)
 
         def anew(place: Place) -> tuple[Snippet, ...]:
             tabs = {path for _, path in self._open_in(root)}
@@ -121,12 +139,13 @@ class Workspace:
         return self._locate(uri)
 
     def _locate(self, uri: str) -> tuple[str, str] | None:
-        # A cell's URI has its notebook's path.
-        parts = urlsplit(uri)
-        if parts.scheme not in ("file", "vscode-notebook-cell"):
+        try:
+            parts = urlsplit(uri)
+            plain = parts._replace(scheme="file", query="", fragment="").geturl()
+            path = to_fs_path(plain) if parts.scheme in ("file", CELL) else None
+        except ValueError:  # no URI at all
             return None
-        path = to_fs_path(parts._replace(scheme="file", query="", fragment="").geturl())
-        inside = [root for root in self._indexes if path and PurePath(path).is_relative_to(root)]
+        inside = [root for root in self.indexes if path and PurePath(path).is_relative_to(root)]
         if path is None or not inside:
             return None
         root = max(inside, key=len)
@@ -152,7 +171,9 @@ class Workspace:
         self._regions = deque((*others, (uri, line)), maxlen=REGIONS)
 
     def _send_edited(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._indexing is None:
             return
         now = time.monotonic()
@@ -165,12 +186,17 @@ class Workspace:
         if self._edited:
             self._timer = asyncio.get_running_loop().call_later(QUIET_S, self._send_edited)
 
+    def _read(self) -> None:
+        """Nothing is read for who wants no snippets."""
+        if self._indexing is not None and self.indexes and self._config.snippets:
+            self._indexing.start()
+
     def _say(self, *message: object) -> None:
         if self._indexing is not None:
             self._indexing.say(*message)
 
     def _hear(self, kind: str, root: str, *rest: Any) -> None:
-        index = self._indexes.get(root)
+        index = self.indexes.get(root)
         if index is None:
             return
         match kind:
@@ -185,5 +211,5 @@ class Workspace:
 
     def _lost(self) -> None:
         """What nobody watches any more is not to be trusted."""
-        self._indexes = {root: Index() for root in self._indexes}
-        self.set_folders([Path(root) for root in self._indexes])
+        self.indexes = {root: Index() for root in self.indexes}
+        self.set_folders([Path(root) for root in self.indexes])
