@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .client import EngineClient
-from .config import CompletionConfig, Config, EngineConfig, model_name, read_config
+from .config import CompletionConfig, Config, EngineConfig
 from .daemon import (
     PYTHON,
     default_socket,
@@ -28,6 +28,7 @@ from .daemon import (
     user_address,
 )
 from .errors import CannotStart, ClLspError, EngineGone
+from .settings import model_name, read_config
 from .wire import Address
 
 if TYPE_CHECKING:

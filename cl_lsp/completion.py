@@ -27,7 +27,7 @@ class Suggestion:
     """Text for the cursor; it replaces `replaced` characters after it. Empty: no suggestion.
 
     `stop_reason` names what ended the text, and so why there is none. `written` is what the model
-    wrote of it: the text without brackets that the editor had closed.
+    wrote of it: the text without brackets that the editor had closed. `request` is what was asked.
     """
 
     text: str = ""
@@ -37,6 +37,7 @@ class Suggestion:
     timings: dict[str, float] = field(default_factory=dict)
     total_ms: float = 0.0
     written: str = ""
+    request: CompletionRequest | None = field(default=None, repr=False, compare=False)
 
 
 def opens_block(line_before: str) -> bool:
@@ -110,6 +111,7 @@ async def suggest(
         whole.timings or {},
         (time.perf_counter() - began) * 1e3,
         text,
+        request,
     )
 
 
@@ -117,7 +119,7 @@ def accepted(snapshot: Snapshot, found: Suggestion) -> Snapshot:
     """The document with the suggestion in it, and the cursor behind what was written."""
     offset = snapshot.offset
     text = snapshot.text[:offset] + found.text + snapshot.text[offset + found.replaced :]
-    return replace(snapshot, text=text, offset=offset + len(found.text))
+    return replace(snapshot, text=text, offset=offset + len(found.text), line=None)
 
 
 async def _read(chunks: AsyncGenerator[Chunk]) -> Chunk:

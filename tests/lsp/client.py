@@ -156,6 +156,15 @@ class LspClient:
         shown = [n for n in self.notifications if n["method"] == "window/showMessage"]
         return [n["params"]["message"] for n in shown]
 
+    def logged(self) -> list[str]:
+        """What the editor's log got."""
+        logged = [n for n in self.notifications if n["method"] == "window/logMessage"]
+        return [n["params"]["message"] for n in logged]
+
+    def command(self, name: str, *arguments: Any) -> asyncio.Future:
+        params = {"command": name, "arguments": list(arguments)}
+        return self.request("workspace/executeCommand", params)
+
     async def shutdown(self) -> int:
         await self.request("shutdown", None)
         self.notify("exit", None)
