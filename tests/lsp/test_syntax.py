@@ -1,0 +1,111 @@
+"""Where a cursor is: code, string or comment, and what is open there."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cl_lsp.syntax import WINDOW, inside, state_at
+
+LANGUAGES = [
+    "python", "cpp", "java", "php", "typescript", "javascript", "csharp", "shellscript",
+    "typescriptreact", "go", "rust", "lua", "ruby", "markdown", "cobol",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("language", "before", "kind"),
+    [
+        ("python", "x = f(a, ", "code"),
+        ("python", 'x = "a', "string"),
+        ("python", 'x = "a\\"', "string"),
+        ("python", 'x = "a" + ', "code"),
+        ("python", 'x = "a\ny', "code"),  # a line end ends it, closed or not
+        ("python", 'def f():\n    """Doc', "string"),
+        ("python", 'def f():\n    """Doc."""\n    ', "code"),
+        ("python", "x = 1  # it's", "comment"),
+        ("python", "x = 1  # it's\ny", "code"),
+        ("python", 'x = f"{a', "code"),
+        ("python", 'x = f"{{a', "string"),
+        ("python", 'x = f"{a["b"]} c', "string"),
+        ("python", "x = '#'", "code"),
+        ("cpp", "int x; // a", "comment"),
+        ("cpp", "/* a\n b", "comment"),
+        ("cpp", "/* a */ x", "code"),
+        ("cpp", "int n = 1'000; f(", "code"),
+        ("cpp", 'auto s = R"(a\n"b', "string"),
+        ("cpp", "char c = '{'; ", "code"),
+        ("cpp", '#include "a', "string"),
+        ("java", 'String s = """\n  a', "string"),
+        ("java", "char c = '\\'", "string"),
+        ("php", "<?php\n# a", "comment"),
+        ("php", "<?php\n#[A] f(", "code"),
+        ("php", "$x = \"a\n{$b['c']} d", "string"),
+        ("typescript", "const s = `a ${b", "code"),
+        ("typescript", "const s = `a ${b}", "string"),
+        ("typescript", "s.replace(/[\"'/]/g, ", "code"),
+        ("javascript", "a = b / c; d = '", "string"),
+        ("typescriptreact", "<p>don't</p>", "code"),
+        ("csharp", 'var s = $"{x', "code"),
+        ("csharp", 'var s = @"a\\', "string"),
+        ("csharp", 'var s = @"a""b', "string"),
+        ("shellscript", "echo ${x#a} ", "code"),
+        ("shellscript", "echo # a", "comment"),
+        ("shellscript", 'echo "$(ls ', "code"),
+        ("shellscript", "echo 'a\nb", "string"),
+        ("shellscript", "[ $# -gt 1 ] && ", "code"),
+        ("rust", "fn f<'a>(x: &'a str", "code"),
+        ("markdown", "I don't", "code"),
+        ("cobol", "don't say \"", "string"),
+    ],
+)
+def test_where_the_cursor_is(language: str, before: str, kind: str) -> None:
+    assert inside(language, before) == kind
+
+
+@pytest.mark.parametrize(
+    ("language", "before", "closers"),
+    [
+        ("python", "f(a, [b, {", ")]}"),
+        ("python", 'f("(", x', ")"),
+        ("python", 'f(f"{a(', ')"})'),
+        ("cpp", "void f() {\n  if (x) { g(1);", "}}"),
+        ("shellscript", "case x in\n a) f\n", ""),
+        ("javascript", "f(() => { // (", ")}\0"),
+    ],
+)
+def test_what_is_open(language: str, before: str, closers: str) -> None:
+    assert "".join(item.closer or "\0" for item in state_at(language, before).stack) == closers
+
+
+@pytest.mark.parametrize(
+    ("language", "opener", "closer"),
+    [("python", '"""', '"""'), ("cpp", "\n/*", "*/"), ("javascript", "`", "`")],
+)
+def test_a_window_may_begin_in_a_text(language: str, opener: str, closer: str) -> None:
+    long = "it is a long text\n" * 1000
+    kind = "comment" if language == "cpp" else "string"
+    assert inside(language, opener + long) == kind
+    assert inside(language, opener + long + closer + "\nx") == "code"
+    assert inside(language, f"{opener} a {closer}\n" + "x = 1\n" * 3000) == "code"
+    assert not state_at(language, long).whole
+
+
+def test_a_glob_is_no_comment() -> None:
+    assert inside("javascript", 'const g = "**/*.ts";\n' + "x = 1;\n" * 3000) == "code"
+
+
+@given(st.sampled_from(LANGUAGES), st.text("ab()[]{}\"'`/*#\\$\n -", max_size=60))
+def test_any_text_can_be_read(language: str, before: str) -> None:
+    assert inside(language, before) in ("code", "string", "comment")
+
+
+def test_it_is_cheap() -> None:
+    """Ten times what it takes on a shared core."""
+    before = 'total = compute(items[1], "a", {b}) + 1  # sum\n' * 20_000
+    state_at("python", before)
+    began = time.perf_counter()
+    state_at("python", before)
+    assert time.perf_counter() - began < 0.02
+    assert len(before) > 100 * WINDOW
