@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from .config import CompletionConfig, Config
+from .config import CompletionConfig
 from .documents import Snapshot
 from .ignore import Rules
-from .syntax import inside
 from .privacy import is_private
 from .reasons import Reason
 from .scopes import Scopes, path_of
+from .syntax import inside
 
 KNOWN_S = 5.0  # that a file is ignored is looked up again after so long: an ignore file may change
 

@@ -66,7 +66,8 @@ def test_all_spellings_of_the_environment_count_and_others_are_said(home: Path) 
 def test_what_a_repository_may_set_is_harmless() -> None:
     allowed = {entry.key: entry.workspace for entry in manual() if entry.workspace}
     free = ["chat.maxTokens", *(f"completion.{key}" for key in (
-        "maxTokens", "timeBudgetMs", "popup", "prefetch", "inComments", "inStrings"))]  # fmt: skip
+        "maxTokens", "timeBudgetMs", "popup", "prefetch", "snippets", "snippetCharacters",
+        "inComments", "inStrings"))]  # fmt: skip
     stricter = ["completion.enabled", "completion.disabledLanguages", "completion.disabledGlobs"]
     stricter += ["privacy.ignoredGlobs"]
     assert allowed == dict.fromkeys(free, True) | dict.fromkeys(stricter, "stricter")
