@@ -9,7 +9,7 @@ import re
 
 log = logging.getLogger(__name__)
 HEADER = re.compile(rb"Content-Length:[ \t]*(\d{1,18})[ \t]*\r?\n", re.IGNORECASE)
-OTHER = re.compile(rb"[!-9;-~]+:[^\r\n]*\r?\n")  # such as Content-Type
+OTHER = re.compile(rb"[!-9;-~]{1,40}:[^\r\n]*\r?\n")  # such as Content-Type
 BLANK = re.compile(rb"\r?\n")
 MOST = 512 << 20  # bytes of a body: four times a file of 100 MB, whose text may be escaped
 HEAD = 1 << 12  # bytes in which a header's lines must end

@@ -1,0 +1,78 @@
+"""A client that sends garbage: the server stays up, answers, and says what it ignored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.lsp.garbage import Client, encoded, engine, framed, mess
+
+BATCH = 20  # messages; then a valid request must be answered correctly
+MOST_MIB = 400
+quiet = settings(
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+)
+
+
+@pytest.fixture
+def client(home: Path) -> Iterator[Client]:
+    with engine():
+        client = Client(home / "log")
+        yield client
+        if client.process.poll() is None:
+            client.process.kill()
+        client.process.wait()
+        client._reader.join()
+        for pipe in (client.process.stdin, client.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+def survives(client: Client, batches: int) -> None:
+    @settings(quiet, max_examples=batches)
+    @given(st.lists(mess, min_size=BATCH, max_size=BATCH))
+    def send(batch: list[bytes]) -> None:
+        for message in batch:
+            client.write(message)
+        [item] = client.probe()
+        assert item["insertText"] == "turn x"
+        assert client.memory() < MOST_MIB
+
+    client.probe()
+    send()
+    assert client.close() == 0
+    said = client.log.read_text()
+    assert "ignored: " in said and "Traceback" not in said, said[-3000:]
+
+
+def test_some_hundred_messages(client: Client) -> None:
+    survives(client, 14)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_ten_thousand_messages(client: Client) -> None:
+    survives(client, 500)
+
+
+def test_what_is_ignored_is_answered_and_said(client: Client) -> None:
+    for method, params, code in (
+        ("textDocument/inlineCompletion", {"position": 1}, -32602),
+        ("textDocument/didOpen", None, -32602),
+        ("no/such", {}, -32601),
+        ("workspace/executeCommand", {"command": "cl-lsp.nothing"}, -32602),
+        ("initialize", {"processId": None, "rootUri": None, "capabilities": {}}, -32600),
+    ):
+        assert client.ask(method, params)["error"]["code"] == code, method
+    client.write(framed(encoded({"jsonrpc": "2.0", "id": [1], "method": "shutdown"})))
+    client.write(framed(encoded([{"jsonrpc": "2.0"}])))
+    client.write(framed(b"{'a': 1}"))
+    assert client.probe()
+    said = client.log.read_text()
+    for words in ("wrong parameters", "id is none", "no JSON-RPC 2.0", "is no JSON:", "before"):
+        assert f"ignored: {words}" in said or words in said, words
