@@ -3,6 +3,7 @@ pause, resume, restart, status and trace.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SECTION = "cl-lsp"  # of the editor's settings
 TRACE = "cl-lsp/trace"
-PULL_S = 5  # that the editor may take to tell its settings
+PULL_S = 3  # that the editor may take to tell its settings
 
 
 def register(ls: "ClLsp") -> None:
@@ -55,11 +56,26 @@ def watch(ls: "ClLsp") -> None:
         ls.client_register_capability(types.RegistrationParams(wanted))
 
 
-async def pull(ls: "ClLsp") -> None:
-    """Ask the editor for its settings, for each folder; an editor without them has said all."""
+def can_pull(ls: "ClLsp") -> bool:
     workspace = ls.client_capabilities.workspace
-    if workspace is None or not workspace.configuration:
-        return
+    return workspace is not None and bool(workspace.configuration)
+
+
+async def settle(ls: "ClLsp") -> None:
+    """Wait for what the editor was asked first: it may say that a folder's code goes elsewhere."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(ls.settled.wait(), PULL_S)
+    ls.settled.set()
+
+
+async def pull(ls: "ClLsp") -> None:
+    """Ask the editor for its settings, for each folder, if it can be asked."""
+    if can_pull(ls):
+        await _pull(ls)
+        ls.settled.set()
+
+
+async def _pull(ls: "ClLsp") -> None:
     places = [None, *ls.scopes.folders]
     items = [types.ConfigurationItem(place and place.as_uri(), SECTION) for place in places]
     try:
@@ -80,8 +96,7 @@ async def pull(ls: "ClLsp") -> None:
 
 async def on_configuration(ls: "ClLsp", params: types.DidChangeConfigurationParams) -> None:
     """With the settings in it, or as a signal to ask for them."""
-    workspace = ls.client_capabilities.workspace
-    if workspace is not None and workspace.configuration:
+    if can_pull(ls):
         await pull(ls)
     elif params.settings is not None:
         told: Any = params.settings

@@ -34,6 +34,8 @@ class Gate:
         """Why nothing is to be suggested at a cursor; None: go on."""
         if self.paused:
             return Reason.PAUSED
+        if reason := self.secret(snapshot.uri):  # the settings may have come since it was taken
+            return reason
         config = self._scopes.of(snapshot.uri).completion
         if not config.enabled:
             return Reason.OFF

@@ -41,7 +41,8 @@ class Scopes:
 
     def of(self, uri: str) -> Config:
         """For a document: those of the innermost folder that it is in."""
-        return self._configs.get(self.folder(uri), self._configs[None])
+        folder = self.folder(uri)  # which may read them anew
+        return self._configs.get(folder, self._configs[None])
 
     def folder(self, uri: str) -> Path | None:
         if self._clock() >= self._next_look:

@@ -94,6 +94,8 @@ class ClLsp(RobustServer):
         self.documents = Documents(self.gate.secret)
         self.surroundings = Workspace(self.documents)
         self.surroundings.hides = self.gate.hides
+        self.settled = asyncio.Event()  # the editor has told its settings, or has none to tell
+        self.settled.set()
         self.trace = Trace()
         self.board = Board(lambda state: self.protocol.notify(METHOD, state))
         self.answers = Answers(self._suggest)
@@ -131,6 +133,8 @@ class ClLsp(RobustServer):
     async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
         record = self.trace.begin(method, snapshot)
+        if not self.settled.is_set():
+            await control.settle(self)
         if reason := self.gate.closed(snapshot):
             return self.silent(record, snapshot.place, reason)
         try:
@@ -241,6 +245,8 @@ async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     ls.scopes.options = params.initialization_options
     ls.board.wanted = wanted(params.capabilities.experimental)
     ls.scopes.read()
+    if control.can_pull(ls):
+        ls.settled.clear()
     text_document = params.capabilities.text_document
     inline = text_document is not None and text_document.inline_completion is not None
     told = (config.completion.popup for config in ls.scopes.all())
