@@ -118,12 +118,20 @@ def run_engine(arguments: list[str]) -> int:
             arguments += ["--host", "127.0.0.1"]  # the port is the engine's default
         if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
-    if arguments[0] == "doctor" and not any(a.startswith("--uds") for a in arguments):
-        arguments += ["--uds", str(default_socket())]
+    if arguments[0] == "doctor" and not {"-h", "--help"} & set(arguments):
+        if not any(a.startswith("--uds") for a in arguments):
+            arguments += ["--uds", str(default_socket())]
+        arguments += ["--found", json.dumps(asyncio.run(_findings()))]
     command = [*PYTHON, "-m", "cl_engine", *arguments]
     if sys.platform == "win32":  # which would begin another process and end this one
         return subprocess.call(command)
     os.execv(PYTHON[0], command)
+
+
+async def _findings() -> list[dict[str, str]]:
+    from .doctor import findings
+
+    return await findings(*read_config(None, os.environ, []))
 
 
 def token_file() -> Path:

@@ -87,7 +87,7 @@ async def _pull(ls: "ClLsp") -> None:
     except Exception as error:  # whatever the client answers: an error, or what is no list
         log.warning("workspace/configuration: %s", error)
         return
-    if isinstance(told, list) and len(told) == len(places):
+    if isinstance(told, list | tuple) and len(told) == len(places):
         ls.scopes.told = dict(zip(places, told, strict=True))
         ls.scopes.read()
     else:

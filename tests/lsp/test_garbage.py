@@ -78,3 +78,51 @@ def test_what_is_ignored_is_answered_and_said(client: Client) -> None:
     said = client.log.read_text()
     for words in ("wrong parameters", "id is none", "no JSON-RPC 2.0", "is no JSON:", "before"):
         assert f"ignored: {words}" in said or words in said, words
+
+
+def opened(client: Client, text: str, name: str = "odd", version: int = 5) -> str:
+    uri = f"file:///work/{name}.py"
+    item = {"uri": uri, "version": version, "languageId": "python", "text": text}
+    client.notify("textDocument/didOpen", {"textDocument": item})
+    return uri
+
+
+def inserted(client: Client, uri: str, text: str, line: int, version: int) -> None:
+    at = {"line": line, "character": 0}
+    change = {"range": {"start": at, "end": at}, "text": text}
+    document = {"uri": uri, "version": version}
+    client.notify("textDocument/didChange", {"textDocument": document, "contentChanges": [change]})
+
+
+def suggested(client: Client, uri: str, line: int, character: int) -> list[str]:
+    at = {"line": line, "character": character}
+    params = {"textDocument": {"uri": uri}, "position": at, "context": {"triggerKind": 1}}
+    answer = client.ask("textDocument/inlineCompletion", params)
+    return [item["insertText"] for item in answer["result"]["items"]]
+
+
+def test_odd_texts_are_completed(client: Client) -> None:
+    """Mixed line ends, a lone surrogate, a version that goes back: of an empty client."""
+    assert suggested(client, opened(client, "a = 1\r\nb\rc\n\rre", "ends"), 4, 2) == ["turn x"]
+    uri = opened(client, "s = '\ud800'\nre\n", "surrogate")
+    assert suggested(client, uri, 1, 2) == ["turn x"]
+    inserted(client, uri, "\udc00\n", 0, 3)
+    assert suggested(client, uri, 2, 2) == ["turn x"]
+    assert suggested(client, uri, 0, 1) == ["turn x"]
+    assert suggested(client, uri, 9, 0) == []
+    said = client.log.read_text()
+    assert "surrogate.py went back from version 5 to 3" in said
+    assert "Traceback" not in said, said
+
+
+@pytest.mark.parametrize("size", [20, pytest.param(100, marks=pytest.mark.soak)])
+def test_a_file_of_many_megabytes_costs_no_memory(client: Client, size: int) -> None:
+    client.probe()
+    before = client.memory()
+    uri = opened(client, "x = 1\n" * (size * 2**20 // 6), "big")
+    assert suggested(client, uri, 3, 2) == []
+    for version in range(6, 60):
+        inserted(client, uri, "y", 2, version)
+    assert suggested(client, uri, 3, 2) == []
+    assert client.probe()
+    assert client.memory() < before + 60
