@@ -191,7 +191,7 @@ def show(ls: "ClLsp", path: Path, words: str) -> None:
 
 
 def _wants_text(arguments: Any) -> bool:
-    first = arguments[0] if isinstance(arguments, list) and arguments else None
+    first = arguments[0] if isinstance(arguments, list | tuple) and arguments else None
     return isinstance(first, dict) and first.get("text") is True
 
 
