@@ -124,8 +124,8 @@ class Workspace:
         root, path = found
         index = self.indexes[root]
         self._been(snapshot.uri, snapshot.text.count("\n", 0, snapshot.offset))
-        if suffix_of(path) not in GRAMMARS and (suffix := SUFFIXES.get(snapshot.language)):
-            path = f"{path}.{suffix}"
+        if suffix_of(path) not in GRAMMARS and (ending := SUFFIXES.get(snapshot.language)):
+            path = f"{path}.{ending}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)
         characters = min(config.snippet_characters, windows.prefix // 2)
 
