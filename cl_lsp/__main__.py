@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .client import EngineClient
-from .config import CompletionConfig, Config, EngineConfig, model_name, read_config
+from .config import CompletionConfig, Config, EngineConfig
 from .daemon import (
     PYTHON,
     default_socket,
@@ -28,6 +28,7 @@ from .daemon import (
     user_address,
 )
 from .errors import CannotStart, ClLspError, EngineGone
+from .settings import model_name, read_config
 from .wire import Address
 
 if TYPE_CHECKING:
@@ -117,12 +118,20 @@ def run_engine(arguments: list[str]) -> int:
             arguments += ["--host", "127.0.0.1"]  # the port is the engine's default
         if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
-    if arguments[0] == "doctor" and not any(a.startswith("--uds") for a in arguments):
-        arguments += ["--uds", str(default_socket())]
+    if arguments[0] == "doctor" and not {"-h", "--help"} & set(arguments):
+        if not any(a.startswith("--uds") for a in arguments):
+            arguments += ["--uds", str(default_socket())]
+        arguments += ["--found", json.dumps(asyncio.run(_findings()))]
     command = [*PYTHON, "-m", "cl_engine", *arguments]
     if sys.platform == "win32":  # which would begin another process and end this one
         return subprocess.call(command)
     os.execv(PYTHON[0], command)
+
+
+async def _findings() -> list[dict[str, str]]:
+    from .doctor import findings
+
+    return await findings(*read_config(None, os.environ, []))
 
 
 def token_file() -> Path:

@@ -9,12 +9,15 @@ import asyncio
 import secrets
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from .brackets import auto_closed
 from .documents import Snapshot
 
 T = TypeVar("T")
+# Made anew, by going on with the generation of an earlier key, ahead of the request, or for both of
+# two requests.
+Source = Literal["engine", "followed", "prefetched", "shared"]
 
 
 @dataclass(eq=False)
@@ -71,11 +74,15 @@ class Answers(Generic[T]):
         self._of: dict[str, list[Answer]] = {}  # by document, the newest last
         self._ahead: dict[str, Answer] = {}  # by document: for what may come next
 
-    async def get(self, snapshot: Snapshot, method: str) -> T | None:
+    async def get(
+        self, snapshot: Snapshot, method: str, note: Callable[[Source], None] = lambda source: None
+    ) -> T | None:
         """What is made for `snapshot`; None if a newer request of this method has overtaken it.
 
-        Requests for the same state share one answer; the cancel of the last one stops it.
+        Requests for the same state share one answer; the cancel of the last one stops it. `note` is
+        told where the answer comes from.
         """
+        source: Source = "shared"
         uri = snapshot.uri
         answers = self._of.setdefault(uri, [])
         for older in answers:
@@ -84,10 +91,13 @@ class Answers(Generic[T]):
             if ahead.snapshot.same(snapshot):
                 ahead.snapshot = snapshot  # of another version
                 answers.append(ahead)
+                source = "prefetched"
             else:
                 ahead.stop()
         if not answers or not answers[-1].serves(snapshot):
             answers.append(self._start(snapshot, answers))
+            source = "followed" if answers[-1].follows else "engine"
+        note(source)
         answer = answers[-1]
         overtaken = answer.waiting[method] = asyncio.get_running_loop().create_future()
         self._sweep(uri)

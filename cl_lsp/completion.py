@@ -33,7 +33,8 @@ class Suggestion:
     """Text for the cursor; it replaces `replaced` characters after it. Empty: no suggestion.
 
     `stop_reason` names what ended the text, and so why there is none. `written` is what the model
-    wrote of it: the text without brackets that the editor had closed. `filters` have changed it.
+    wrote of it: the text without brackets that the editor had closed. `filters` have changed it;
+    `request` is what was asked.
     """
 
     text: str = ""
@@ -44,6 +45,7 @@ class Suggestion:
     total_ms: float = 0.0
     written: str = ""
     filters: tuple[str, ...] = ()
+    request: CompletionRequest | None = field(default=None, repr=False, compare=False)
 
 
 async def suggest(
@@ -71,7 +73,8 @@ async def suggest(
     budget_s = config.time_budget_ms / 1e3
     whole = await read(backend.complete(request, answer.received), request, structured, budget_s)
     found = suggestion_of(whole, at, answer.snapshot)
-    return replace(found, total_ms=(time.perf_counter() - began) * 1e3)
+    took_ms = (time.perf_counter() - began) * 1e3
+    return replace(found, total_ms=took_ms, request=request)
 
 
 async def request_for(
@@ -119,7 +122,7 @@ def accepted(snapshot: Snapshot, found: Suggestion) -> Snapshot:
     """The document with the suggestion in it, and the cursor behind what was written."""
     offset = snapshot.offset
     text = snapshot.text[:offset] + found.text + snapshot.text[offset + found.replaced :]
-    return replace(snapshot, text=text, offset=offset + len(found.text))
+    return replace(snapshot, text=text, offset=offset + len(found.text), line=None)
 
 
 async def read(

@@ -4,15 +4,18 @@ pygls keeps documents too, but splits lines at form feeds and other characters t
 count.
 """
 
+import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lsprotocol import types
 
 from .errors import Unreadable
+from .reasons import Reason
 
+log = logging.getLogger(__name__)
 LINE_END = re.compile(r"\r\n|\n|\r")
 LANGUAGES = {  # LSP's ids of files whose suffix is another
     "cc": "cpp",
@@ -38,6 +41,7 @@ class Snapshot:
     language: str
     text: str
     offset: int
+    line: int | None = field(default=None, compare=False)  # the cursor's, from 0, if it is known
 
     def same(self, other: "Snapshot") -> bool:
         """Whether text and cursor are, whatever the version."""
@@ -66,13 +70,26 @@ class Snapshot:
     @property
     def place(self) -> str:
         """For the user: FILE:LINE:COLUMN, counted from 1."""
-        line = len(LINE_END.findall(self.text, 0, self.offset)) + 1
-        return f"{self.uri.rpartition('/')[2]}:{line}:{len(self.line_before) + 1}"
+        line = self.line
+        if line is None:
+            line = len(LINE_END.findall(self.text, 0, self.offset))
+        return f"{self.uri.rpartition('/')[2]}:{line + 1}:{len(self.line_before) + 1}"
 
     @property
     def _far_back(self) -> int:
         at = max(self.text.rfind("\n", 0, self.offset), self.text.rfind("\r", 0, self.offset))
         return max(at, 0)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a text gets no suggestions, for people and by its name."""
+
+    text: str
+    reason: Reason
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -87,7 +104,7 @@ class Document:
     version: int
     language: str
     text: str
-    problem: str | None = None
+    problem: Problem | None = None
     near: tuple[int, int] = (0, 0)
 
     @classmethod
@@ -96,22 +113,25 @@ class Document:
         return cls(uri, version, language, "" if problem else text, problem)
 
 
-def problem_of(text: str) -> str | None:
+def problem_of(text: str) -> Problem | None:
     """Why there are no suggestions in this text, or None."""
     if len(text) > MAX_CHARACTERS:
-        return f"it has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}"
-    if "\0" in text:
-        return "it is binary"
-    return None
+        size = f"it has {len(text):,} characters; the limit is {MAX_CHARACTERS:,}"
+        return Problem(size, Reason.TOO_LARGE)
+    return Problem("it is binary", Reason.BINARY) if "\0" in text else None
 
 
 class Documents:
-    """The open documents by URI, kept in step with the client's incremental changes."""
+    """The open documents by URI, kept in step with the client's incremental changes.
 
-    def __init__(self) -> None:
+    `secret` says why no model may see one, or None.
+    """
+
+    def __init__(self, secret: Callable[[str], Reason | None] = lambda uri: None) -> None:
         self.encoding: str = types.PositionEncodingKind.Utf16
         # What stands before and after a text that is part of a greater one; not in its positions.
         self.around: Callable[[str], tuple[str, str]] = lambda uri: ("", "")
+        self._secret = secret
         self._open: dict[str, Document] = {}
 
     @property
@@ -126,6 +146,9 @@ class Documents:
         self._open[item.uri] = document
         return document
 
+    def is_open(self, uri: str) -> bool:
+        return uri in self._open
+
     def close(self, uri: str) -> None:
         self._open.pop(uri, None)
 
@@ -135,6 +158,11 @@ class Documents:
         document = self._open.get(identity.uri)
         if document is None:
             return None
+        if identity.version < document.version:
+            log.warning(
+                "%s went back from version %d to %d; its change is applied all the same",
+                *(identity.uri, document.version, identity.version),
+            )
         for change in params.content_changes:
             document = self._apply(document, change)
         document = replace(document, version=identity.version)
@@ -158,17 +186,25 @@ class Documents:
         begins = near if text[near[1] - 1 : near[1]] != "\r" else (0, 0)
         return replace(made, near=begins)
 
-    def snapshot(self, uri: str, position: types.Position) -> Snapshot:
-        """Raises Unreadable if the document is not open, binary or too large."""
+    def snapshot(self, uri: str, position: types.Position, *, exact: bool = False) -> Snapshot:
+        """Raises Unreadable if the document is not open, secret, binary or too large; if `exact`,
+        also if it has no such line, which is the text's end otherwise."""
         document = self._open.get(uri)
         if document is None:
-            raise Unreadable(f"{uri} is not open")
+            raise Unreadable(f"{uri} is not open", Reason.CLOSED)
         if document.problem:
-            raise Unreadable(f"no suggestions in {uri}: {document.problem}")
-        offset = offset_at(document.text, position, self.encoding, document.near)
+            problem = document.problem
+            raise Unreadable(f"no suggestions in {uri}: {problem}", problem.reason)
+        if reason := self._secret(uri):
+            raise Unreadable(f"{uri}: {reason.sentence}", reason)
+        text, near = document.text, document.near
+        if exact and near_line(text, position.line, near)[0] < position.line:
+            raise Unreadable(f"{uri} has no line {position.line + 1}", Reason.NO_SUCH_LINE)
+        offset, line = offset_at(text, position, self.encoding, near), position.line
         before, after = self.around(uri)
-        text = before + document.text + after if before or after else document.text
-        return Snapshot(uri, document.version, document.language, text, len(before) + offset)
+        if before or after:
+            text, offset, line = before + text + after, len(before) + offset, None
+        return Snapshot(uri, document.version, document.language, text, offset, line)
 
 
 def near_line(text: str, line: int, near: tuple[int, int]) -> tuple[int, int]:

@@ -1,12 +1,18 @@
 """Every error that the editor's side shows to a user, in one tree; the message says what to do."""
 
+from .reasons import Reason
+
 
 class ClLspError(Exception):
-    """Something the user asked for cannot be done."""
+    """Something the user asked for cannot be done; `reason` names it where a suggestion was."""
+
+    reason = Reason.REFUSED
 
 
 class CannotStart(ClLspError):
     """The engine could not be started; carries what it said itself."""
+
+    reason = Reason.CANNOT_START
 
 
 class EngineGone(ClLspError):
@@ -14,6 +20,8 @@ class EngineGone(ClLspError):
 
     `safe`: nothing has come of the request, so that it may be sent again at once.
     """
+
+    reason = Reason.GONE
 
     def __init__(self, message: str, *, safe: bool = True):
         super().__init__(message)
@@ -27,6 +35,8 @@ class EngineDied(EngineGone):
 class EngineResting(EngineGone):
     """It keeps failing, and is not asked for a while; nothing that was not said before."""
 
+    reason = Reason.RESTING
+
     def __init__(self, message: str):
         super().__init__(message, safe=False)
 
@@ -38,10 +48,16 @@ class EngineRefused(ClLspError):
 class EngineBusy(EngineRefused):
     """It could, but not now. `retry_s`: so long it asks to be left alone, if it says."""
 
+    reason = Reason.BUSY
+
     def __init__(self, message: str, retry_s: float | None = None):
         super().__init__(message)
         self.retry_s = retry_s
 
 
 class Unreadable(ClLspError):
-    """The file is binary, too large or not there, or the position lies outside it."""
+    """The file is binary, too large, secret or not there, or the position lies outside it."""
+
+    def __init__(self, message: str, reason: Reason = Reason.CLOSED):
+        super().__init__(message)
+        self.reason = reason

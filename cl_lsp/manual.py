@@ -7,18 +7,19 @@ import types
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from .config import SECTIONS, camel
+from .config import SECTIONS
+from .settings import camel
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A setting; `workspace`: whether a repository's own file may set it."""
+    """A setting; `workspace`: whether a repository's own file may set it, or "stricter"."""
 
     key: str  # section.camelCase
     type: str
     default: Any
     text: str
-    workspace: bool
+    workspace: bool | str
 
 
 def manual() -> list[Entry]:
@@ -53,6 +54,7 @@ def _docstrings(part: type) -> dict[str, str]:
 
 def _type(hint: Any) -> str:
     names = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
+    names[tuple[str, ...]] = "list of strings"
     options = get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
     return " or ".join(
         ", ".join(map(json.dumps, get_args(one))) if get_origin(one) is Literal else names[one]

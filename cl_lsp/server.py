@@ -1,35 +1,40 @@
 """The language server: a handler parses, calls, converts. Decisions are in other files."""
 
+import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Awaitable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
-from pygls.lsp.server import LanguageServer
 from pygls.protocol import default_converter, lsp_method
-from pygls.uris import to_fs_path
 
-from . import __version__, chat, items, stdio, watching
+from . import __version__, chat, control, items, stdio, watching
 from .answers import Answer, Answers
-from .backend import Backend
+from .backend import Backend, Report
 from .cache import Cache
 from .candidates import Choosing, alternatives
 from .completion import Suggestion, accepted, suggest
-from .config import Config, read_config
 from .documents import Documents, Snapshot
 from .engines import Engines
 from .errors import ClLspError, EngineGone, EngineResting, Unreadable
+from .gate import Gate
 from .notebooks import SYNC, NotebookProtocol, Notebooks
 from .progress import progress
+from .reasons import Reason, sentence
+from .robust import RobustProtocol, RobustServer
+from .scopes import Scopes, path_of
+from .state import METHOD, Board, wanted
+from .trace import Record, Trace
 from .workspace import Workspace
 
 log = logging.getLogger(__name__)
+SAID = 1000  # different messages that are remembered not to pop up again
 
 
-class Protocol(NotebookProtocol):
+class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncompatibleMethodOverride]
     """pygls with our document store in place of its own."""
 
     _server: "ClLsp"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,7 +70,9 @@ class Protocol(NotebookProtocol):
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, params: types.ExecuteCommandParams
-    ) -> None:
+    ) -> Any:
+        if (command := control.COMMANDS.get(params.command)) is not None:
+            return await command(self._server, params.arguments)
         # pygls runs a command beside its request, where a cancel does not reach it.
         try:
             action, uri, at = chat.read_arguments(params.arguments)
@@ -74,7 +81,7 @@ class Protocol(NotebookProtocol):
         await run_chat_action(self._server, action, uri, at)
 
 
-class ClLsp(LanguageServer):
+class ClLsp(RobustServer):
     """State of one editor's connection."""
 
     def __init__(self) -> None:
@@ -86,16 +93,22 @@ class ClLsp(LanguageServer):
             converter_factory=default_converter,
             notebook_document_sync=SYNC,
         )
-        self.config = Config()
-        self.documents = Documents()
+        self.scopes = Scopes(os.environ, lambda message: self.say(message), self._on_settings)
+        self.gate = Gate(self.scopes)
+        self.documents = Documents(self.gate.secret)
         self.notebooks = Notebooks(self.documents)
         self.documents.around = self.notebooks.around
         self.surroundings = Workspace(self.documents)
+        self.surroundings.hides = self.gate.hides
+        self.settled = asyncio.Event()  # the editor has told its settings, or has none to tell
+        self.settled.set()
+        self.trace = Trace()
+        self.board = Board(lambda state: self.protocol.notify(METHOD, state))
         self.answers = Answers(self._suggest)
         self.cache = Cache()
         self.choosing = Choosing()
         self.engines = Engines(
-            self.config, lambda message: self.say_once(message), lambda title: progress(self, title)
+            self.scopes.of, lambda message: self.say_once(message), self._loading
         )
         self._said: set[str] = set()
         self._register()
@@ -107,40 +120,75 @@ class ClLsp(LanguageServer):
         actions = types.CodeActionOptions(chat.KINDS)
         self.feature(types.TEXT_DOCUMENT_CODE_ACTION, actions)(code_action)
         self.command(chat.COMMAND)(run_chat_action)  # for the capability; Protocol runs it
+        control.register(self)
         inline = types.InlineCompletionOptions()
         self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
         watching.register(self)
 
+    def say(self, message: str, kind: types.MessageType = types.MessageType.Warning) -> None:
+        log.warning("%s", message)
+        self.window_show_message(types.ShowMessageParams(kind, f"cl-lsp: {message}"))
+
     def say_once(self, message: str, kind: types.MessageType = types.MessageType.Warning) -> None:
         """A pop-up, unless it was shown before; the log has it every time."""
-        log.warning("%s", message)
-        if message not in self._said:
+        if message in self._said or len(self._said) >= SAID:
+            log.warning("%s", message)
+        else:
             self._said.add(message)
-            self.window_show_message(types.ShowMessageParams(kind, f"cl-lsp: {message}"))
-
-    def report_server_error(self, error: Exception, source: object) -> None:
-        """A message that makes no sense is the log's business; pygls would pop up each one."""
-        log.error("%s: %s", source, error)
+            self.say(message, kind)
 
     async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
+        record = self.trace.begin(method, snapshot)
+        if not self.settled.is_set():
+            await control.settle(self)
+        if reason := self.gate.closed(snapshot):
+            return self.silent(record, snapshot.place, reason)
+        try:
+            found = await self._found(method, snapshot, record)
+        except asyncio.CancelledError:
+            record.ends(None, Reason.CANCELLED)
+            raise
+        except ClLspError as error:
+            return self.silent(record, snapshot.place, error.reason, str(error))
+        if found is None:
+            open_still = self.documents.is_open(snapshot.uri)
+            record.ends(None, Reason.OVERTAKEN if open_still else Reason.CLOSED)
+        elif not found.text:
+            return self.silent(record, snapshot.place, found.stop_reason or Reason.EMPTY, "", found)
+        else:
+            record.ends(found)
+            self.board.suggested(record.total_ms)
+        return found
+
+    def silent(
+        self, record: Record, place: str, reason: str, error: str = "", found: Any = None
+    ) -> Suggestion:
+        """No suggestion, for a reason that the editor's log, the status and the trace tell."""
+        found = found or Suggestion(stop_reason=reason)
+        record.ends(found, reason, error)
+        why = error or sentence(reason)
+        message = f"no suggestion at {place}: {reason}" + (f" ({why})" if why != reason else "")
+        self.window_log_message(types.LogMessageParams(types.MessageType.Log, message))
+        self.board.silent(reason, error)
+        return found
+
+    async def _found(self, method: str, snapshot: Snapshot, record: Record) -> Suggestion | None:
         if (known := self.cache.get(snapshot)) is not None:
             self.answers.overtake(snapshot.uri, method)
+            record.told("typed")
             return known
         try:
-            found = await self.answers.get(snapshot, method)
-        except EngineResting as error:
-            found = Suggestion(stop_reason=str(error))
+            found = await self.answers.get(snapshot, method, record.told)
+        except EngineResting:
+            raise
         except ClLspError as error:
             self.say_once(str(error), types.MessageType.Error)
-            return Suggestion(stop_reason=str(error))
+            raise
         if found is not None:
             self.cache.put(snapshot, found)
-            if found.text and await self._prefetches():
+            if found.text and await self._prefetches(snapshot.uri):
                 self.answers.prefetch(accepted(snapshot, found))
-        if found is not None and not found.text:
-            reason = f"no suggestion at {snapshot.place}: {found.stop_reason}"
-            self.window_log_message(types.LogMessageParams(types.MessageType.Log, reason))
         return found
 
     async def suggestions(
@@ -157,7 +205,8 @@ class ClLsp(LanguageServer):
         return None if others is None else [found, *others]
 
     async def _alternatives(self, snapshot: Snapshot, first: Suggestion) -> list[Suggestion]:
-        backend, config = self.engines.of("completion"), self.config.completion
+        uri = snapshot.uri
+        backend, config = self.engines.of("completion", uri), self.scopes.of(uri).completion
         try:
             snippets = self.surroundings.snippets
             return await alternatives(backend, snapshot, config, first, snippets)
@@ -166,24 +215,48 @@ class ClLsp(LanguageServer):
             return []
 
     async def _suggest(self, answer: Answer) -> Suggestion:
+        uri = answer.snapshot.uri
+        config = self.scopes.of(uri)
+
         def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            snippets = self.surroundings.snippets
-            return suggest(backend, answer, self.config.completion, snippets)
+            return suggest(backend, answer, config.completion, self.surroundings.snippets)
 
-        # Without one that waits it is only there to be followed.
-        return await self.engines.ask("completion", ask, again=lambda: bool(answer.waiting))
+        self.board.asks(config.engine.model)
+        try:
+            # Without one that waits it is only there to be followed.
+            return await self.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
+        finally:
+            self.board.answered()
 
-    async def _prefetches(self) -> bool:
+    @contextlib.asynccontextmanager
+    async def _loading(self, title: str) -> AsyncIterator[Report]:
+        self.board.loads(title.removeprefix("cl-lsp: "))
+        try:
+            async with progress(self, title) as report:
+                yield report
+        finally:
+            self.board.loaded()
+
+    def _on_settings(self) -> None:
+        """They are other than before."""
+        self.gate.forget()
+        self.engines.check(self.scopes.all())
+        self.surroundings.configure(lambda uri: self.scopes.of(uri).completion)
+        control.show_switch(self)
+
+    async def _prefetches(self, uri: str) -> bool:
         with contextlib.suppress(ClLspError):
-            traits = await self.engines.of("completion").traits()
-            return self.config.completion.prefetch and traits.structured
+            traits = await self.engines.of("completion", uri).traits()
+            return self.scopes.of(uri).completion.prefetch and traits.structured
         return False
 
-    async def chat_refusal(self) -> str | None:
-        """Why the model that is served cannot chat; None if it can."""
+    async def chat_refusal(self, uri: str = "") -> str | None:
+        """Why there can be no chat about a document; None if there can."""
+        if reason := self.gate.secret(uri):
+            return reason.sentence
         try:
-            return (await self.engines.of("chat").refusals(fresh=True)).get("chat")
+            return (await self.engines.of("chat", uri).refusals(fresh=True)).get("chat")
         except EngineGone:
             return "the engine is not running yet; it starts with the next suggestion"
         except ClLspError as error:
@@ -198,24 +271,27 @@ class ClLsp(LanguageServer):
 async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     ls.documents.encoding = str(ls.workspace.position_encoding)
     uris = [folder.uri for folder in params.workspace_folders or []] or [params.root_uri or ""]
-    folders = [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]
-    ls.config, problems = read_config(params.initialization_options, os.environ, folders)
-    ls.engines.configure(ls.config)
-    ls.surroundings.configure(ls.config.completion)
-    for problem in problems:
-        ls.say_once(problem)
+    ls.scopes.folders = [path for uri in uris if (path := path_of(uri))]
+    ls.scopes.options = params.initialization_options
+    ls.board.wanted = wanted(params.capabilities.experimental)
+    ls.scopes.read()
+    if control.can_pull(ls):
+        ls.settled.clear()
     text_document = params.capabilities.text_document
     inline = text_document is not None and text_document.inline_completion is not None
-    wanted = ls.config.completion.popup
-    if wanted or (wanted is None and not inline):
+    told = (config.completion.popup for config in ls.scopes.all())
+    popup = next((wish for wish in told if wish is not None), None)
+    if popup or (popup is None and not inline):
         ls.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
 
 
 async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
     """Read the workspace, and load the model before the first key."""
     watching.start(ls)
+    control.watch(ls)
+    await control.pull(ls)
     try:
-        await ls.engines.ready("completion")
+        await ls.engines.ready("completion", ls.scopes.main)
     except ClLspError as error:
         ls.say_once(str(error), types.MessageType.Error)
 
@@ -227,7 +303,7 @@ async def on_shutdown(ls: ClLsp, _params: None) -> None:
 async def inline_completion(
     ls: ClLsp, params: types.InlineCompletionParams
 ) -> types.InlineCompletionList | None:
-    snapshot = _snapshot(ls, params)
+    snapshot = _snapshot(ls, "inline", params)
     if snapshot is None:
         return types.InlineCompletionList(items=[])
     info, line = params.context.selected_completion_info, params.position.line
@@ -241,7 +317,7 @@ async def inline_completion(
 
 
 async def completion(ls: ClLsp, params: types.CompletionParams) -> types.CompletionList | None:
-    snapshot = _snapshot(ls, params)
+    snapshot = _snapshot(ls, "completion", params)
     if snapshot is None:  # nor will there be an item when more has been typed
         return types.CompletionList(is_incomplete=False, items=[])
     found = await ls.suggestions("completion", snapshot, invoked=False)
@@ -260,7 +336,7 @@ async def code_action(ls: ClLsp, params: types.CodeActionParams) -> list[types.C
     able = able.code_action if able else None
     if able is None or able.code_action_literal_support is None:
         return []
-    refusal = await ls.chat_refusal()
+    refusal = await ls.chat_refusal(params.text_document.uri)
     if refusal is not None and not able.disabled_support:
         return []
     only = params.context.only
@@ -277,9 +353,9 @@ async def run_chat_action(ls: ClLsp, action: chat.Action, uri: str, at: types.Ra
             code, language = chat.selected(snapshot, end), snapshot.language
 
             def ask(backend: Backend) -> Awaitable[str]:
-                return chat.ask(backend, action, language, code, ls.config.chat.max_tokens)
+                return chat.ask(backend, action, language, code, ls.scopes.of(uri).chat.max_tokens)
 
-            answer = await ls.engines.ask("chat", ask)
+            answer = await ls.engines.ask("chat", ask, uri=uri)
         path = chat.keep(answer, action)
     except ClLspError as error:
         ls.window_show_message(types.ShowMessageParams(types.MessageType.Error, f"cl-lsp: {error}"))
@@ -294,12 +370,16 @@ async def run_chat_action(ls: ClLsp, action: chat.Action, uri: str, at: types.Ra
 
 
 def _snapshot(
-    ls: ClLsp, params: types.InlineCompletionParams | types.CompletionParams
+    ls: ClLsp, method: str, params: types.InlineCompletionParams | types.CompletionParams
 ) -> Snapshot | None:
+    uri, at = params.text_document.uri, params.position
     try:
-        return ls.documents.snapshot(params.text_document.uri, params.position)
+        return ls.documents.snapshot(uri, at, exact=True)
     except Unreadable as error:
-        ls.say_once(str(error))
+        if error.reason in (Reason.BINARY, Reason.TOO_LARGE):
+            ls.say_once(str(error))
+        record = ls.trace.add(Record(method, uri, at.line, ""))
+        ls.silent(record, f"{uri.rpartition('/')[2]}:{at.line + 1}", error.reason)
         return None
 
 

@@ -1,32 +1,33 @@
 """LSP over stdio, read by the event loop itself.
 
-pygls reads in a thread: three hand-overs for each message, half a millisecond of every key.
+pygls reads in a thread: three hand-overs for each message, half a millisecond of every key. And it
+loses its place in the stream at the first header that is wrong.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import stat
 import sys
-from functools import partial
-from threading import Event
+from threading import Thread
+from typing import TYPE_CHECKING
 
-from pygls.io_ import StdoutWriter, run_async
-from pygls.lsp.server import LanguageServer
+from pygls.io_ import StdoutWriter
+
+from .frames import Frames
+
+if TYPE_CHECKING:
+    from .robust import RobustProtocol, RobustServer
 
 log = logging.getLogger(__name__)
-CHUNK = 1 << 20  # bytes that are taken at once; a message may be longer
+CHUNK = 1 << 18  # bytes that are taken at once; a message may be longer
 
 
-def start(server: LanguageServer) -> None:
+def start(server: "RobustServer") -> None:
     """Serve until the client says `exit`, or is gone."""
-    if not _selectable():
-        server.start_io()
-        return
     server.protocol.set_writer(StdoutWriter(sys.stdout.buffer))
     try:
-        asyncio.run(_serve(server))
+        asyncio.run(_serve(server.protocol))
     except BrokenPipeError:
         log.error("the editor is gone")
     except (KeyboardInterrupt, SystemExit):
@@ -35,21 +36,36 @@ def start(server: LanguageServer) -> None:
         server.shutdown()
 
 
-async def _serve(server: LanguageServer) -> None:
+async def _serve(protocol: "RobustProtocol") -> None:
     reader = asyncio.StreamReader(limit=CHUNK)
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
-    )
-    read = partial(run_async, Event(), reader, server.protocol, log, server.report_server_error)
+    if _selectable():
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin.buffer
+        )
+    else:
+        transport = None
+        Thread(target=_pump, args=(loop, reader), daemon=True).start()
+    frames = Frames()
     try:
-        while not reader.at_eof():
-            with contextlib.suppress(ValueError):  # a line of a megabyte is no header: it is lost
-                await read()
-    except asyncio.IncompleteReadError:
-        log.error("the editor is gone in mid-message")
+        while data := await reader.read(CHUNK):
+            frames.feed(data)
+            while (body := frames.next()) is not None:
+                if not protocol.receive(body):
+                    frames.reject(body)
     finally:
-        transport.close()
+        if transport is not None:
+            transport.close()
+
+
+def _pump(loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader) -> None:
+    """Of a stdin that the event loop cannot wait for: a thread does."""
+    try:
+        while data := os.read(0, CHUNK):
+            loop.call_soon_threadsafe(reader.feed_data, data)
+        loop.call_soon_threadsafe(reader.feed_eof)
+    except (OSError, RuntimeError) as error:  # it is gone, or the loop has ended
+        log.error("stdin: %s", error)
 
 
 def _selectable() -> bool:

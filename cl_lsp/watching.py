@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 from pygls.uris import to_fs_path
 
+from . import control
+
 if TYPE_CHECKING:
     from .server import ClLsp
 
@@ -35,13 +37,15 @@ def folders_of(ls: "ClLsp") -> list[Path]:
 
 
 async def did_change_watched_files(ls: "ClLsp", params: types.DidChangeWatchedFilesParams) -> None:
+    control.on_files(ls, params)
     ls.surroundings.files_changed([change.uri for change in params.changes])
 
 
 async def did_change_workspace_folders(
-    ls: "ClLsp", _params: types.DidChangeWorkspaceFoldersParams
+    ls: "ClLsp", params: types.DidChangeWorkspaceFoldersParams
 ) -> None:
     ls.surroundings.set_folders(folders_of(ls))
+    await control.on_folders(ls, params)
 
 
 def _can_register(ls: "ClLsp") -> bool:

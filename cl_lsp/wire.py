@@ -199,7 +199,8 @@ class Wire:
         data = None
         if body is not None:
             own["Content-Type"] = "application/json"
-            data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+            data = text.encode("utf-8", "replace")  # a lone surrogate is no character
         return await self._session.request(
             method,
             self._urls[base + path],

@@ -43,7 +43,8 @@ class Workspace:
     """Without `start` it is empty, and gives no snippets."""
 
     def __init__(self, documents: Documents):
-        self._config = CompletionConfig()
+        self._config_of: Callable[[str], CompletionConfig] = lambda uri: CompletionConfig()
+        self.hides: Callable[[Path], bool] = lambda path: False  # by the user's own wish
         self._documents = documents
         self.indexes: dict[str, Index] = {}  # by folder
         self._steady = Steady()
@@ -58,8 +59,9 @@ class Workspace:
         self._indexing = Indexing(self._hear, self._lost)
         self.set_folders(folders)
 
-    def configure(self, config: CompletionConfig) -> None:
-        self._config = config
+    def configure(self, config_of: Callable[[str], CompletionConfig]) -> None:
+        """The settings of a document, by its URI; again whenever they are others."""
+        self._config_of = config_of
         self._read()
 
     def set_folders(self, folders: list[Path]) -> None:
@@ -115,7 +117,8 @@ class Workspace:
 
     def snippets(self, snapshot: Snapshot, prefix: str, suffix: str, windows: Windows) -> Sent:
         """What goes into the request beside the windows `prefix` and `suffix` of a document."""
-        found = self.find(snapshot.uri) if self._config.snippets else None
+        config = self._config_of(snapshot.uri)
+        found = self.find(snapshot.uri) if config.snippets else None
         if found is None:
             return ()
         root, path = found
@@ -124,14 +127,15 @@ class Workspace:
         if suffix_of(path) not in GRAMMARS and snapshot.language in SUFFIXES:
             path = f"{path}.{SUFFIXES[snapshot.language]}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)
-        characters = min(self._config.snippet_characters, windows.prefix // 2)
+        characters = min(config.snippet_characters, windows.prefix // 2)
 
         def anew(place: Place) -> tuple[Snippet, ...]:
             tabs = {path for _, path in self._open_in(root)}
             return choose(index, place, self._places(root, snapshot.uri), tabs, characters)
 
         chosen = self._steady.get(snapshot.uri, index, place, anew)
-        return tuple((snippet.path, snippet.text) for snippet in chosen)
+        seen = (one for one in chosen if not self.hides(Path(root, one.path)))
+        return tuple((snippet.path, snippet.text) for snippet in seen)
 
     @lru_cache(256)  # noqa: B019  one workspace is one process
     def find(self, uri: str) -> tuple[str, str] | None:
@@ -188,7 +192,8 @@ class Workspace:
 
     def _read(self) -> None:
         """Nothing is read for who wants no snippets."""
-        if self._indexing is not None and self.indexes and self._config.snippets:
+        wanted = any(self._config_of(Path(root).as_uri()).snippets for root in self.indexes)
+        if self._indexing is not None and wanted:
             self._indexing.start()
 
     def _say(self, *message: object) -> None:

@@ -8,10 +8,10 @@ HEAD = """\
 # Settings
 
 From weak to strong: defaults, the user's `cl-lsp.toml` (in `~/.config/cl-lsp/`, or below
-`$XDG_CONFIG_HOME`), a `cl-lsp.toml` in the workspace's root, the environment
-(`CL_LSP_ENGINE_MODEL` for `engine.model`), the editor's `initializationOptions`. What is unknown or
-wrong is said once and ignored; `cl-lsp settings` prints what applies on the command line, without
-the workspace's.
+`$XDG_CONFIG_HOME`), a `cl-lsp.toml` in the workspace's root, the user's tables for this workspace,
+the environment (`CL_LSP_ENGINE_MODEL` for `engine.model`; lists as `a,b`), the editor's
+`initializationOptions`, and what it tells later. What is unknown or wrong is said once and ignored;
+`cl-lsp settings` prints what applies on the command line, without the workspace's.
 
 ```toml
 [engine]
@@ -23,9 +23,23 @@ max_tokens = 64
 init_options = { engine = { model = '7b' }, completion = { maxTokens = 64 } }
 ```
 A repository's own file may set only what is marked ✓: it can neither send code anywhere, nor name
-files to read, nor take memory.
+files to read, nor take memory. What is marked − it can only make stricter: turn it off, or add to
+the list. A model or a server for one project is the user's to choose, in the user's own file (or in
+the editor's settings of that folder):
 
-| setting | type | default | ✓ | |
+```toml
+[workspace."~/work/secret-project"]
+engine.model = "7b"
+privacy.ignored_globs = ["data/"]
+```
+
+**Changes count at once**, but for `completion.popup`. Both files are looked at when somebody types,
+at most every two seconds. Settings of the editor come from `workspace/configuration`, section
+`cl-lsp`, for each folder, if the client can; otherwise from `workspace/didChangeConfiguration`,
+whole (`{"cl-lsp": {…}}`) or bare. Null there is no value. A document has the settings of the
+innermost workspace folder that it is in; one that is in none has the user's and the editor's.
+
+| setting | type | default | ✓ − | |
 | --- | --- | --- | --- | --- |
 """
 
@@ -34,8 +48,8 @@ def main() -> None:
     print(HEAD, end="")
     for entry in manual():
         kind = entry.type.replace(" or null", "")
-        default = "" if entry.default is None else f"`{json.dumps(entry.default)}`"
-        mark = "✓" if entry.workspace else ""
+        default = "" if entry.default in (None, ()) else f"`{json.dumps(entry.default)}`"
+        mark = {False: "", True: "✓"}.get(entry.workspace, "−")
         print(f"| `{entry.key}` | {kind} | {default} | {mark} | {entry.text} |")
 
 

@@ -146,6 +146,8 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("doctor", help="say what this machine has and lacks for the engine")
     p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--json", action="store_true", help="print a list of JSON objects")
+    # What the editor's side has found, as JSON.
+    p.add_argument("--found", default="[]", help=argparse.SUPPRESS)
     p = commands.add_parser("export", help="write a model as plain bf16 Hugging Face files")
     p.add_argument("model", metavar="MODEL")
     p.add_argument("directory", type=Path, metavar="DIR")

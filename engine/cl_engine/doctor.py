@@ -169,7 +169,7 @@ def examine(uds: Path | None) -> list[Finding]:
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 if something keeps something from working."""
-    findings = examine(args.uds)
+    findings = examine(args.uds) + [Finding(**found) for found in json.loads(args.found)]
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

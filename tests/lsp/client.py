@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 URI = "file:///work/a.py"
@@ -23,6 +23,7 @@ class LspClient:
     def __init__(self, process: asyncio.subprocess.Process):
         self.process = process
         self.notifications: list[dict] = []
+        self.settings: dict[str | None, Any] = {}  # of the editor, by folder
         self._ids = itertools.count(1)
         self._replies: dict[int, asyncio.Future] = {}
         self._reader = asyncio.create_task(self._read())
@@ -40,11 +41,18 @@ class LspClient:
                     self._resolve(message)
                 elif "id" in message:
                     self.notifications.append(message)
-                    shown = message["method"] == "window/showDocument"
-                    result = {"success": True} if shown else None
-                    self.send({"id": message["id"], "result": result})
+                    self.send({"id": message["id"], "result": self._answer(message)})
                 else:
                     self.notifications.append(message)
+
+    def _answer(self, request: dict) -> Any:
+        match request["method"]:
+            case "window/showDocument":
+                return {"success": True}
+            case "workspace/configuration":
+                items = request["params"]["items"]
+                return [self.settings.get(item.get("scopeUri")) for item in items]
+        return None
 
     def _resolve(self, message: dict) -> None:
         future = self._replies.pop(message["id"])
@@ -83,8 +91,10 @@ class LspClient:
         root: str | None = None,
         folders: list[str] | None = None,
         notebooks: bool = False,
+        able: dict[str, Any] | None = None,
     ) -> dict:
-        """`more`: further capabilities below `textDocument`; nothing is prefetched or cut short.
+        """`more`: further capabilities below `textDocument`, `able` beside it; nothing is
+        prefetched or cut short by default.
 
         `root` and `folders` are URIs of the workspace.
         """
@@ -99,6 +109,7 @@ class LspClient:
         }
         if notebooks:
             capabilities["notebookDocument"] = {"synchronization": {}}
+        capabilities |= able or {}
         if encodings:
             capabilities["general"] = {"positionEncodings": encodings}
         params = {
@@ -144,21 +155,43 @@ class LspClient:
             {"textDocument": {"uri": uri}, "position": {"line": line, "character": character}},
         )
 
-    def code_actions(self, start: tuple[int, int], end: tuple[int, int], **context: Any) -> Any:
+    def code_actions(
+        self, start: tuple[int, int], end: tuple[int, int], uri: str = URI, **context: Any
+    ) -> Any:
         at = [{"line": line, "character": character} for line, character in (start, end)]
         return self.request(
             "textDocument/codeAction",
             {
-                "textDocument": {"uri": URI},
+                "textDocument": {"uri": uri},
                 "range": {"start": at[0], "end": at[1]},
                 "context": {"diagnostics": []} | context,
             },
         )
 
+    def states(self) -> list[dict]:
+        """What a status line was told."""
+        return [n["params"] for n in self.notifications if n["method"] == "cl-lsp/status"]
+
+    async def told(self, condition: Callable[[], Any], seconds: float = 5) -> Any:
+        """Wait until the server has said something."""
+        async with asyncio.timeout(seconds):
+            while not (found := condition()):
+                await asyncio.sleep(0.01)
+        return found
+
     def messages(self) -> list[str]:
         """What was shown to the user."""
         shown = [n for n in self.notifications if n["method"] == "window/showMessage"]
         return [n["params"]["message"] for n in shown]
+
+    def logged(self) -> list[str]:
+        """What the editor's log got."""
+        logged = [n for n in self.notifications if n["method"] == "window/logMessage"]
+        return [n["params"]["message"] for n in logged]
+
+    def command(self, name: str, *arguments: Any) -> asyncio.Future:
+        params = {"command": name, "arguments": list(arguments)}
+        return self.request("workspace/executeCommand", params)
 
     async def shutdown(self) -> int:
         await self.request("shutdown", None)

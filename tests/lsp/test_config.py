@@ -7,23 +7,18 @@ from typing import Any
 
 import pytest
 
-from cl_lsp.config import (
-    ChatConfig,
-    CompletionConfig,
-    Config,
-    EngineConfig,
-    read_config,
-    user_file,
-)
+from cl_lsp.config import ChatConfig, CompletionConfig, Config, EngineConfig
 from cl_lsp.errors import ClLspError
 from cl_lsp.manual import manual
 from cl_lsp.remote import check_endpoint
+from cl_lsp.settings import read_config, user_file
 from cl_lsp.wire import Address
 from tests.conftest import cl_lsp
 
 
 def read(editor: Any = None, environment: dict[str, str] | None = None, *folders: Path) -> Any:
-    return read_config(editor, environment or {}, list(folders))
+    config, problems = read_config(editor, environment or {}, folders)
+    return config, [str(problem) for problem in problems]
 
 
 @pytest.fixture
@@ -69,12 +64,62 @@ def test_all_spellings_of_the_environment_count_and_others_are_said(home: Path) 
 
 
 def test_what_a_repository_may_set_is_harmless() -> None:
-    allowed = {entry.key for entry in manual() if entry.workspace}
-    assert allowed == {
-        *("chat.maxTokens", "completion.maxTokens", "completion.timeBudgetMs", "completion.popup"),
-        *("completion.prefetch", "completion.candidates"),
-        *("completion.snippets", "completion.snippetCharacters"),
-    }
+    allowed = {entry.key: entry.workspace for entry in manual() if entry.workspace}
+    free = ["chat.maxTokens", *(f"completion.{key}" for key in (
+        "maxTokens", "timeBudgetMs", "popup", "prefetch", "snippets", "snippetCharacters",
+        "inComments", "inStrings", "candidates"))]  # fmt: skip
+    stricter = ["completion.enabled", "completion.disabledLanguages", "completion.disabledGlobs"]
+    stricter += ["privacy.ignoredGlobs"]
+    assert allowed == dict.fromkeys(free, True) | dict.fromkeys(stricter, "stricter")
+
+
+def test_a_repository_can_only_make_it_stricter(user: Path, tmp_path: Path) -> None:
+    user.write_text("[completion]\nenabled = false\n[privacy]\nignored_globs = ['a']\n")
+    (tmp_path / "cl-lsp.toml").write_text(
+        "[completion]\nenabled = true\ndisabled_languages = ['text']\n"
+        "[privacy]\nignored_globs = ['b']\n"
+    )
+    config, [problem] = read({"privacy": {"ignoredGlobs": ["c", "a"]}}, {}, tmp_path)
+    assert problem.endswith(
+        "completion.enabled: a workspace's file can only turn this off; it is ignored"
+    )
+    assert not config.completion.enabled
+    assert config.completion.disabled_languages == ("text",)
+    assert config.privacy.ignored_globs == ("a", "b", "c")
+
+
+def test_the_user_may_set_anything_for_a_project(user: Path, tmp_path: Path) -> None:
+    project = tmp_path / "a" / "b"
+    project.mkdir(parents=True)
+    user.write_text(
+        f"[engine]\nmodel = '7b'\n[workspace.'{project}']\nengine.model = 'inner'\n"
+        f"[workspace.'{tmp_path}']\nengine.model = 'outer'\nchat.max_tokens = 9\n"
+    )
+    (project / "cl-lsp.toml").write_text("[chat]\nmax_tokens = 8\n")
+    assert read(None, {}, tmp_path / "a")[0].engine.model == "outer"
+    config, problems = read(None, {}, project)
+    assert (config.engine.model, config.chat.max_tokens, problems) == ("inner", 9, [])
+    assert read()[0].engine.model == "7b"
+
+
+def test_null_in_the_editor_is_what_is_not_set(user: Path) -> None:
+    user.write_text("[engine]\nmodel = '7b'\n")
+    editor = {"engine": {"model": None, "kernels": None}, "chat": None, "trace": {"server": "off"}}
+    config, problems = read(editor)
+    assert (config.engine, problems) == (EngineConfig(model="7b"), [])
+
+
+def test_keys_are_said_as_the_place_spells_them(user: Path) -> None:
+    user.write_text("[completion]\nmax_token = 1\n")
+    _, [file, editor] = read({"completion": {"maxToken": 1}})
+    assert "known: max_tokens, time_budget_ms" in file
+    assert "known: maxTokens, timeBudgetMs" in editor
+
+
+def test_lists_of_the_environment(home: Path) -> None:
+    for text in ('["a", "b"]', "a,b"):
+        config, problems = read(None, {"CL_LSP_COMPLETION_LANGUAGES": text})
+        assert (config.completion.languages, problems) == (("a", "b"), [])
 
 
 @pytest.mark.parametrize(
@@ -88,7 +133,9 @@ def test_what_a_repository_may_set_is_harmless() -> None:
         ({"engine": {"model": ""}}, "engine.model must be a text"),
         ({"engine": {"endpoint": "host:8000"}}, "'host:8000' is no URL such as"),
         ({"engine": {"kernels": "cuda"}}, "must be one of auto, torch"),
-        ({"engine": {"kernels": None}}, "must be one of auto, torch"),
+        ({"completion": {"languages": "python"}}, "must be a list of texts"),
+        ({"completion": {"disabledGlobs": [1]}}, "must be a list of texts"),
+        ({"completion": {"disabledGlobs": ["!"]}}, "has a pattern that is none"),
         ({"engine": {"fim": "gpt"}}, "must be one of auto, none, codellama"),
         ({"engine": {"context": 0}}, "a whole number of at least 1"),
         ({"engine": {"context": 1.5}}, "a whole number"),

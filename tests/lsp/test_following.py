@@ -142,7 +142,7 @@ async def test_a_cancel_in_any_phase_leaves_nothing(
 async def test_a_follower_that_is_refused_closes_what_it_follows(
     typist: Typist, engine: FakeEngine, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def started(role: str) -> None:
+    async def started(role: str, uri: str) -> None:
         engine.error = None
 
     monkeypatch.setattr(typist.ls.engines, "ready", started)
@@ -164,7 +164,7 @@ async def test_a_follower_that_is_refused_closes_what_it_follows(
 async def test_an_engine_that_dies_is_asked_again_for_the_newest_only(
     typist: Typist, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def started(role: str) -> None:
+    async def started(role: str, uri: str) -> None:
         await asyncio.sleep(0.01)
 
     monkeypatch.setattr(typist.ls.engines, "ready", started)
@@ -257,7 +257,10 @@ async def test_why_there_is_no_suggestion_is_logged(client: LspClient, engine: F
     await client.shutdown()
     logged = [n for n in client.notifications if n["method"] == "window/logMessage"]
     said = [n["params"]["message"].removeprefix("no suggestion at a.py:") for n in logged]
-    assert said == ["2:8: time", "2:9: max_tokens", "2:7: mid-word", "4:1: suffix"]
+    assert [one.partition(" (")[0] for one in said] == [
+        *("2:8: time", "2:9: max_tokens", "2:7: mid-word", "4:1: suffix")
+    ]
+    assert said[3].endswith("(all that the model wrote stands after the cursor already)")
     assert client.messages() == []
 
 

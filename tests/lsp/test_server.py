@@ -202,12 +202,19 @@ async def test_crlf_is_the_documents_business(client: LspClient, engine: FakeEng
     assert sent["stop_at"] == ["block", "suffix"]
 
 
-async def test_a_position_past_the_end_is_clamped(client: LspClient, engine: FakeEngine) -> None:
+async def test_a_column_past_the_end_is_clamped_and_a_line_is_none(
+    client: LspClient, engine: FakeEngine
+) -> None:
     await client.initialize()
     client.open("ab\ncd")
-    for line, column in ((0, 99), (1, 99), (99, 0), (99, 99)):
+    for line, column in ((0, 99), (1, 99)):
         assert (await client.inline(line, column))["items"]
     assert [r["prompt"] for r in engine.requests] == ["ab", "ab\ncd"]
+    for line, column in ((2, 0), (99, 99)):
+        assert (await client.inline(line, column))["items"] == []
+    assert len(engine.requests) == 2
+    assert client.messages() == []
+    assert "no suggestion at a.py:100: no-such-line" in client.logged()[-1]
 
 
 @pytest.mark.parametrize(
@@ -267,10 +274,11 @@ async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: Fak
     assert (await client.inline(1, 6))["items"]
     sent = engine.requests[0]
     assert sent["max_tokens"] == 48
-    shown = "\n".join(client.messages())
-    assert "the editor: completion.maxTokens must be a whole number from 1 to 512" in shown
-    assert "the editor: engine.modle is unknown; known: model, endpoint" in shown
-    assert "the editor: unknown setting 'maxTokens'" in shown
+    [shown] = client.messages()  # one for all that is wrong in one place
+    assert shown.startswith("cl-lsp: the editor:\n- ")
+    assert "- completion.maxTokens must be a whole number from 1 to 512" in shown
+    assert "- engine.modle is unknown; known: model, endpoint, apiKey" in shown
+    assert "- unknown setting 'maxTokens'" in shown
 
 
 @pytest.mark.parametrize("kind", ["root", "folders"])
@@ -281,8 +289,8 @@ async def test_a_cloned_repository_sends_code_nowhere(
     (tmp_path / "cl-lsp.toml").write_text(evil)
     uri = tmp_path.as_uri()
     await client.initialize(**{"root": uri} if kind == "root" else {"folders": [uri]})  # type: ignore[arg-type]
-    client.open(TEXT)
-    assert (await client.inline(1, 6))["items"]
+    client.open(TEXT, f"{uri}/a.py")
+    assert (await client.inline(1, 6, f"{uri}/a.py"))["items"]
     assert engine.requests[0]["max_tokens"] == 7
     [said] = client.messages()
     assert said.endswith("engine.endpoint: a workspace's file may not set this; it is ignored")
@@ -302,5 +310,6 @@ async def test_nonsense_does_not_take_the_server_down(
         await client.request("no/such/request", {})
     assert (await client.inline(0, 0, "file:///not/open"))["items"] == []
     assert (await client.inline(1, 6))["items"]
-    assert client.messages() == ["cl-lsp: file:///not/open is not open"]
+    assert client.messages() == []
+    assert "no suggestion at open:1: closed" in client.logged()[0]
     assert await client.shutdown() == 0

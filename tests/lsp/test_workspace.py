@@ -164,7 +164,7 @@ async def test_each_folder_for_itself(tmp_path: Path) -> None:
             assert sent(workspace, uri, USE) == {}
         workspace.set_folders([two])
         assert sent(workspace, (one / "me.py").as_uri(), USE) == {}
-        workspace.configure(CompletionConfig(snippet_characters=0))
+        workspace.configure(lambda uri: CompletionConfig(snippet_characters=0))
         workspace.set_folders([one])
         assert sent(workspace, (one / "me.py").as_uri(), USE) == {}
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from cl_lsp.backend import Local
 from cl_lsp.client import EngineClient
 from cl_lsp.completion import Suggestion
-from cl_lsp.config import CompletionConfig, Config
 from cl_lsp.documents import Snapshot
 from cl_lsp.server import ClLsp
 from tests.lsp.client import URI
@@ -19,7 +18,7 @@ AFTER = "\nprint(1)\n"
 class Typist:
     def __init__(self, ls: ClLsp, engine: FakeEngine):
         self.ls, self.engine = ls, engine
-        ls.config = Config(completion=CompletionConfig(prefetch=False, time_budget_ms=0))
+        ls.scopes.options = {"completion": {"prefetch": False, "timeBudgetMs": 0}}
         self.said: list[str] = []
         self._versions = itertools.count(1)
         ls.say_once = lambda message, *_: self.said.append(message)  # type: ignore[method-assign]

@@ -1,0 +1,103 @@
+"""Whether the user wants anything at a place: switches, languages, globs, privacy. No engine."""
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from .config import CompletionConfig
+from .documents import Snapshot
+from .ignore import Rules
+from .privacy import is_private
+from .reasons import Reason
+from .scopes import Scopes, path_of
+from .syntax import inside
+
+KNOWN_S = 5.0  # that a file is ignored is looked up again after so long: an ignore file may change
+
+
+class Gate:
+    """What is decided by settings and names, for all documents of one editor."""
+
+    def __init__(self, scopes: Scopes, clock: Callable[[], float] = time.monotonic):
+        self._scopes, self._clock = scopes, clock
+        self.paused = False
+        self._secret: dict[str, tuple[float, Reason | None]] = {}
+
+    def forget(self) -> None:
+        """Settings or folders are other than before."""
+        self._secret.clear()
+
+    def closed(self, snapshot: Snapshot) -> Reason | None:
+        """Why nothing is to be suggested at a cursor; None: go on."""
+        if self.paused:
+            return Reason.PAUSED
+        if reason := self.secret(snapshot.uri):  # the settings may have come since it was taken
+            return reason
+        config = self._scopes.of(snapshot.uri).completion
+        if not config.enabled:
+            return Reason.OFF
+        if not wants_language(config, snapshot.language):
+            return Reason.LANGUAGE
+        if config.disabled_globs and self._matches(snapshot.uri, config.disabled_globs):
+            return Reason.GLOB
+        if config.in_comments and config.in_strings:
+            return None
+        match inside(snapshot.language, snapshot.before):
+            case "comment" if not config.in_comments:
+                return Reason.COMMENT
+            case "string" if not config.in_strings:
+                return Reason.STRING
+        return None
+
+    def secret(self, uri: str) -> Reason | None:
+        """Why no model may see a document at all; None if one may."""
+        now = self._clock()
+        until, reason = self._secret.get(uri, (0.0, None))
+        if now >= until:
+            if len(self._secret) > 1000:
+                self._secret.clear()
+            reason = self._look(uri)
+            self._secret[uri] = now + KNOWN_S, reason
+        return reason
+
+    def hides(self, path: Path) -> bool:
+        """Whether the user's own patterns keep a file out of every prompt."""
+        uri = path.as_uri()
+        return self._matches(uri, self._scopes.of(uri).privacy.ignored_globs)
+
+    def _look(self, uri: str) -> Reason | None:
+        config, path = self._scopes.of(uri), path_of(uri)
+        if path is None:
+            return None
+        folder = self._scopes.folder(uri)
+        inner = path.relative_to(folder) if folder else path
+        if not config.privacy.complete_private and is_private(inner):
+            return Reason.PRIVATE
+        if config.privacy.complete_ignored:
+            return None
+        ignored = self._matches(uri, config.privacy.ignored_globs)
+        ignored = ignored or (folder is not None and Rules(folder).matches(inner.as_posix()))
+        return Reason.IGNORED if ignored else None
+
+    def _matches(self, uri: str, patterns: tuple[str, ...]) -> bool:
+        path, folder = path_of(uri), self._scopes.folder(uri)
+        if path is None or not patterns:
+            return False
+        return _spec(patterns).match_file(_relative(path, folder))
+
+
+def wants_language(config: CompletionConfig, language: str) -> bool:
+    wanted = "*" in config.languages or language in config.languages
+    return wanted and language not in config.disabled_languages
+
+
+def _relative(path: Path, folder: Path | None) -> str:
+    return path.relative_to(folder or path.anchor).as_posix()
+
+
+@lru_cache(16)
+def _spec(patterns: tuple[str, ...]) -> GitIgnoreSpec:
+    return GitIgnoreSpec.from_lines(patterns)

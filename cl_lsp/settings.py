@@ -1,0 +1,228 @@
+"""Settings from their places, merged from weak to strong; what is wrong keeps the weaker value.
+
+Defaults, the user's `cl-lsp.toml`, the workspace's (keys that do no harm), the user's tables
+`[workspace."/its/path"]`, `CL_LSP_SECTION_KEY` of the environment, the editor.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import platformdirs
+
+from .check import problem_of
+from .config import SECTIONS, Config
+
+FILE = "cl-lsp.toml"
+OWN = {"trace", "server"}  # sections of the editor's settings that are its client's business
+TABLES = "workspace"  # of the user's file, with a table for each path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong in one place, as people are told."""
+
+    source: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Settings from one place: `{section: {key: value}}`, keys in snake_case or camelCase.
+
+    `workspace`: a repository's own; `editor`: null is no value there, and names are in camelCase.
+    """
+
+    name: str  # as people are told
+    values: Any
+    workspace: bool = False
+    editor: bool = False
+
+    def spelled(self, name: str) -> str:
+        return camel(name) if self.editor else name
+
+
+def read_config(
+    editor: Any, environment: Mapping[str, str], workspaces: Iterable[Path]
+) -> tuple[Config, list[Problem]]:
+    """The configuration, and a problem for each setting that is unknown, wrong or not allowed."""
+    files = Files()
+    sources = files.of_user()
+    for folder in workspaces:
+        sources += files.of_workspace(folder)
+    config, problems = merged([*sources, *outside(environment, editor)])
+    return config, files.problems + problems
+
+
+class Files:
+    """The files that have been read, and what was no TOML in them."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self._tables: dict[str, Any] = {}
+
+    def of_user(self) -> list[Source]:
+        values = self._read(user_file())
+        tables = values.pop(TABLES, {}) if values else {}
+        if isinstance(tables, dict):
+            self._tables = tables
+        else:
+            text = f'{TABLES} must hold tables such as [{TABLES}."/path/of/a/project"]'
+            self.problems.append(Problem(str(user_file()), text))
+        return [Source(str(user_file()), values)] if values is not None else []
+
+    def of_workspace(self, folder: Path) -> list[Source]:
+        """The folder's own, and what the user's file says of it or of a folder above it; after
+        `of_user`."""
+        path = folder / FILE
+        own = None if path == user_file() else self._read(path)
+        sources = [Source(str(path), own, workspace=True)] if own is not None else []
+        places = {Path(name).expanduser(): (name, table) for name, table in self._tables.items()}
+        for place in sorted(places, key=lambda place: len(place.parts)):
+            if folder == place or place in folder.parents:
+                name, table = places[place]
+                sources.append(Source(f'{user_file()} [{TABLES}."{name}"]', table))
+        return sources
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        """None if there is none, or none that can be read."""
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            self.problems.append(Problem(str(path), f"{error}; it is ignored"))
+            return None
+
+
+def outside(environment: Mapping[str, str], *editor: Any) -> list[Source]:
+    """The stronger places: the environment, and what the editor has told, the weakest first."""
+    sources = [Source("the environment", _of_environment(environment))]
+    return sources + [Source("the editor", told, editor=True) for told in editor]
+
+
+def user_file() -> Path:
+    return platformdirs.user_config_path("cl-lsp") / FILE
+
+
+def merged(sources: Iterable[Source]) -> tuple[Config, list[Problem]]:
+    config, problems = Config(), list[Problem]()
+    for source in sources:
+        config, found = merge(config, source)
+        problems += found
+    return config, problems
+
+
+def merge(config: Config, source: Source) -> tuple[Config, list[Problem]]:
+    """What `source` says, over `config`."""
+    problems: list[Problem] = []
+
+    def say(text: str) -> None:
+        problems.append(Problem(source.name, text))
+
+    if source.values is None:
+        return config, problems
+    if not isinstance(source.values, dict):
+        say("settings must be an object; they are ignored")
+        return config, problems
+    for section, values in source.values.items():
+        if source.editor and (section in OWN or values is None):
+            continue
+        if section not in SECTIONS:
+            say(f"unknown setting {section!r}; known sections: {', '.join(SECTIONS)}")
+        elif not isinstance(values, dict):
+            say(f"{section} must hold settings")
+        else:
+            part = getattr(config, section)
+            good = _checked(section, part, values, source, say)
+            config = replace(config, **{section: replace(part, **good)})
+    return config, problems
+
+
+def _checked(
+    section: str, part: Any, values: dict[str, Any], source: Source, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The values that count, by the names of their fields."""
+    known = {f.name: f for f in fields(part)}
+    hints = get_type_hints(type(part))
+    good: dict[str, Any] = {}
+    for given, value in values.items():
+        name = _snake(given)
+        where = f"{section}.{given}"
+        if source.editor and value is None:
+            continue  # as VS Code says of what is not set
+        if name not in known:
+            say(f"{where} is unknown; known: {', '.join(map(source.spelled, known))}")
+            continue
+        limits, before = known[name].metadata, getattr(part, name)
+        if source.workspace and not limits["workspace"]:
+            say(f"{where}: a workspace's file may not set this; it is ignored")
+        elif problem := problem_of(name, hints[name], limits, value):
+            say(f"{where} {problem}; using {_shown(name, before)}")
+        elif source.workspace and limits["workspace"] == "stricter" and value is True:
+            say(f"{where}: a workspace's file can only turn this off; it is ignored")
+        elif limits["workspace"] == "stricter" and isinstance(before, tuple):
+            good[name] = tuple(dict.fromkeys([*before, *value]))
+        else:
+            good[name] = _settled(name, value)
+    return good
+
+
+def _settled(name: str, value: Any) -> Any:
+    """Paths as the daemon, which may run elsewhere, will know them."""
+    if isinstance(value, list):
+        return tuple(value)
+    if name == "model" and isinstance(value, str):
+        return model_name(value)
+    if name == "chat_template" and value is not None:
+        return str(Path(value).expanduser().absolute())
+    return value
+
+
+def model_name(given: str) -> str:
+    """A directory by its absolute path: the daemon may run elsewhere, and others may ask too."""
+    path = Path(given).expanduser()
+    return str(path.resolve()) if path.is_dir() else given
+
+
+def _of_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """CL_LSP_SECTION_KEY, the key with or without underscores; unknown ones, too, to be told of."""
+    found: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for section, part in SECTIONS.items():
+        hints = get_type_hints(part)
+        spelled = {name.replace("_", ""): name for name in hints}
+        beginning = f"CL_LSP_{section.upper()}_"
+        for variable, text in environment.items():
+            if variable.startswith(beginning):
+                given = variable.removeprefix(beginning).lower()
+                name = spelled.get(given.replace("_", ""), given)
+                found[section][name] = _parsed(text, hints.get(name))
+    return found
+
+
+def _parsed(text: str, hint: Any) -> Any:
+    if str in (hint, *get_args(hint)) and hint != tuple[str, ...]:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.split(",") if hint == tuple[str, ...] else text
+
+
+def _shown(name: str, value: Any) -> str:
+    return "the one from before" if name == "api_key" and value else json.dumps(value)
+
+
+def camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name)

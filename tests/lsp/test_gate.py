@@ -1,0 +1,119 @@
+"""Where nothing is suggested: because the user says so, or because it is private."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.lsp.client import LspClient
+from tests.lsp.fake_engine import FakeEngine
+
+TEXT = "def f(x):\n    re\n\nf(1)\n"
+ABLE = {
+    "codeAction": {
+        "codeActionLiteralSupport": {"codeActionKind": {"valueSet": ["source"]}},
+        "disabledSupport": True,
+    }
+}
+
+
+async def reason(client: LspClient, uri: str, line: int = 1, character: int = 6) -> str:
+    """Why there is nothing, as the editor's log says; "" if there is something."""
+    if (await client.inline(line, character, uri))["items"]:
+        return ""
+    *_, message = client.logged()
+    return message.split(": ")[1].split(" ")[0]
+
+
+@pytest.mark.parametrize(
+    ("completion", "language", "name", "why"),
+    [
+        ({}, "python", "a.py", ""),
+        ({"enabled": False}, "python", "a.py", "off"),
+        ({"languages": ["cpp"]}, "python", "a.py", "language"),
+        ({"languages": ["cpp"]}, "cpp", "a.py", ""),
+        ({"disabledLanguages": ["markdown"]}, "markdown", "a.md", "language"),
+        ({"disabledLanguages": ["markdown"]}, "python", "a.py", ""),
+        ({"disabledGlobs": ["docs/*.py"]}, "python", "docs/a.py", "glob"),
+        ({"disabledGlobs": ["docs/*.py", "!docs/a.py"]}, "python", "docs/a.py", ""),
+        ({"disabledGlobs": ["/a.py"]}, "python", "docs/a.py", ""),
+    ],
+)
+async def test_switches(
+    client: LspClient,
+    engine: FakeEngine,
+    tmp_path: Path,
+    completion: dict,
+    language: str,
+    name: str,
+    why: str,
+) -> None:
+    await client.initialize(folders=[tmp_path.as_uri()], options={"completion": completion})
+    client.open(TEXT, uri := (tmp_path / name).as_uri(), language)
+    assert await reason(client, uri) == why
+    assert len(engine.requests) == (not why)
+    assert client.messages() == []
+
+
+async def test_comments_and_strings(client: LspClient, engine: FakeEngine) -> None:
+    options = {"completion": {"inComments": False, "inStrings": False}}
+    await client.initialize(options=options)
+    client.open("# a comment\ns = 'text'\nx = \n", uri := "file:///work/b.py")
+    assert await reason(client, uri, 0, 6) == "comment"
+    assert await reason(client, uri, 1, 7) == "string"
+    assert await reason(client, uri, 2, 4) == ""
+    assert len(engine.requests) == 1
+
+
+PRIVATE = [".env", "deploy/id_rsa", ".aws/config", "secrets.toml", "k.pem"]
+IGNORED = ["build.log", "out/a.py", "mine/a.py", "data/a.py"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> str:
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("*.log\nout/\n")
+    (tmp_path / ".cl-lsp-ignore").write_text("mine\n")
+    (tmp_path / "cl-lsp.toml").write_text("[privacy]\nignored_globs = ['data/']\n")
+    return tmp_path.as_uri()
+
+
+@pytest.mark.parametrize(
+    ("names", "why", "key"),
+    [(PRIVATE, "private", "completePrivate"), (IGNORED, "ignored", "completeIgnored")],
+)
+async def test_what_is_private_goes_to_no_model_unless_asked(
+    client: LspClient, engine: FakeEngine, project: str, names: list[str], why: str, key: str
+) -> None:
+    await client.initialize(folders=[project], more=ABLE)
+    for name in names:
+        client.open(TEXT, uri := f"{project}/{name}")
+        assert await reason(client, uri) == why, name
+        [action] = await client.code_actions((0, 0), (1, 0), uri=uri)
+        assert key in action["disabled"]["reason"]
+        await client.command("cl-lsp.chat", "explain", uri, [0, 0, 1, 0])
+        assert key in client.messages()[-1]
+    assert engine.requests == []
+    settings = {"privacy": {key: True}}
+    client.notify("workspace/didChangeConfiguration", {"settings": settings})
+    assert await reason(client, f"{project}/{names[0]}") == ""
+    assert len(engine.requests) == 1
+
+
+async def test_a_repository_may_hide_more_but_show_nothing(
+    client: LspClient, engine: FakeEngine, tmp_path: Path, project: str
+) -> None:
+    (tmp_path / "cl-lsp.toml").write_text("[privacy]\ncomplete_private = true\n")
+    await client.initialize(folders=[project])
+    client.open(TEXT, uri := f"{project}/.env")
+    assert await reason(client, uri) == "private"
+    assert "privacy.complete_private: a workspace's file may not set this" in client.messages()[0]
+
+
+async def test_pause_and_resume(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize()
+    client.open(TEXT, uri := "file:///work/b.py")
+    await client.command("cl-lsp.pause")
+    assert await reason(client, uri) == "paused"
+    await client.command("cl-lsp.resume")
+    assert await reason(client, uri) == ""
+    assert len(engine.requests) == 1

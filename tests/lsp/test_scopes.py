@@ -1,0 +1,181 @@
+"""Settings that change, and that differ between the folders of one workspace."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_lsp.scopes import LOOK_S, Scopes
+from cl_lsp.settings import FILE, user_file
+from tests.lsp.client import LspClient
+from tests.lsp.fake_engine import FakeEngine
+
+TEXT = "def f(x):\n    re\n\nf(1)\n"
+PULLS = {"workspace": {"configuration": True}}
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def scopes(home: Path, tmp_path: Path, clock: Clock, said: list[str]) -> Scopes:
+    user_file().parent.mkdir(parents=True)
+    scopes = Scopes({}, said.append, clock=clock)
+    scopes.folders = [tmp_path / "a", tmp_path / "a" / "b"]
+    scopes.folders[1].mkdir(parents=True)
+    return scopes
+
+
+def test_a_document_has_the_innermost_folders(scopes: Scopes, tmp_path: Path) -> None:
+    outer, inner = scopes.folders
+    (outer / FILE).write_text("[completion]\nmax_tokens = 1\n")
+    (inner / FILE).write_text("[completion]\nmax_tokens = 2\n")
+    places = {
+        outer / "x.py": 1,
+        inner / "c" / "x.py": 2,
+        tmp_path / "x.py": 48,
+        tmp_path / "ab": 48,
+    }
+    for path, tokens in places.items():
+        assert scopes.of(path.as_uri()).completion.max_tokens == tokens, path
+    cell = (inner / "n.ipynb").as_uri().replace("file:", "vscode-notebook-cell:") + "#W0s"
+    assert scopes.of(cell).completion.max_tokens == 2
+    assert scopes.of("untitled:Untitled-1").completion.max_tokens == 48
+
+
+def test_files_are_read_again_when_they_change(scopes: Scopes, clock: Clock) -> None:
+    changes = list[int]()
+    scopes._changed = lambda: changes.append(1)
+    uri = (scopes.folders[0] / "x.py").as_uri()
+    assert scopes.of(uri).completion.max_tokens == 48
+    user_file().write_text("[completion]\nmax_tokens = 3\n")
+    assert scopes.of(uri).completion.max_tokens == 48  # not looked at with every key
+    clock.now += LOOK_S
+    assert scopes.of(uri).completion.max_tokens == 3
+    (scopes.folders[0] / FILE).write_text("[completion]\nmax_tokens = 4\n")
+    scopes.look()
+    assert scopes.of(uri).completion.max_tokens == 4
+    user_file().unlink()
+    (scopes.folders[0] / FILE).unlink()
+    clock.now += LOOK_S
+    assert scopes.of(uri).completion.max_tokens == 48
+    assert len(changes) == 4  # the first reading is one, too
+
+
+def test_a_problem_is_said_once_for_each_change(scopes: Scopes, said: list[str]) -> None:
+    user_file().write_text("[engine]\nmodle = 1\n[completion]\nmax_tokens = 0\n")
+    scopes.read()
+    [message] = said
+    lines = message.split("\n")
+    assert lines[0] == f"{user_file()}:" and len(lines) == 3
+    assert lines[1].startswith("- engine.modle is unknown; known: model, endpoint, api_key")
+    scopes.read()  # the same, for another reason
+    assert len(said) == 1
+    user_file().write_text("[engine]\nmodle = 1\n")
+    scopes.look()
+    assert said[1].startswith(f"{user_file()}: engine.modle is unknown")
+    user_file().write_text("")
+    scopes.look()
+    user_file().write_text("[engine]\nmodle = 1\n")
+    scopes.look()
+    assert len(said) == 3
+
+
+@pytest.mark.parametrize("bad", ["[completion", "workspace = 1", "\ud800", "a = " + "[" * 9999])
+def test_a_file_that_is_none_is_said(scopes: Scopes, said: list[str], bad: str) -> None:
+    user_file().write_bytes(bad.encode("utf-8", "surrogatepass"))
+    scopes.read()
+    [message] = said
+    assert message.startswith(f"{user_file()}: ")
+
+
+async def test_the_editor_is_asked_for_each_folder(
+    client: LspClient, engine: FakeEngine, tmp_path: Path
+) -> None:
+    one, two = ((tmp_path / name).as_uri() for name in ("one", "two"))
+    client.settings = {None: None, one: {"completion": {"maxTokens": 1}}, two: {"chat": None}}
+    await client.initialize(folders=[one, two], able=PULLS)
+    for uri, tokens in ((f"{one}/a.py", 1), (f"{two}/a.py", 48)):
+        client.open(TEXT, uri)
+        await client.inline(1, 6, uri)
+        assert engine.requests[-1]["max_tokens"] == tokens
+    client.settings[two] = {"completion": {"maxTokens": 2}}
+    client.notify("workspace/didChangeConfiguration", {"settings": None})
+    await client.told(lambda: asked(client) == 2)
+    client.insert("t", 1, 6, f"{two}/a.py")
+    client.insert("x", 1, 6, f"{two}/a.py")
+    await client.inline(1, 8, f"{two}/a.py")
+    assert engine.requests[-1]["max_tokens"] == 2
+    assert client.messages() == []
+
+
+def asked(client: LspClient) -> int:
+    methods = [n["method"] for n in client.notifications]
+    return methods.count("workspace/configuration")
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_the_editor_tells_what_it_was_not_asked(
+    client: LspClient, engine: FakeEngine, whole: bool
+) -> None:
+    await client.initialize()
+    settings: Any = {"completion": {"maxTokens": 5, "nonsense": 1}}
+    settings = {"cl-lsp": settings, "other": 1} if whole else settings
+    client.notify("workspace/didChangeConfiguration", {"settings": settings})
+    client.open(TEXT)
+    await client.inline(1, 6)
+    assert engine.requests[-1]["max_tokens"] == 5
+    [message] = client.messages()
+    assert "the editor: completion.nonsense is unknown" in message
+
+
+async def test_folders_come_and_go(client: LspClient, engine: FakeEngine, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("[completion]\nmax_tokens = 6\n[engine]\nmodel = 'x'\n")
+    folder = {"uri": tmp_path.as_uri(), "name": "w"}
+    uri = (tmp_path / "a.py").as_uri()
+    await client.initialize()
+    client.open(TEXT, uri)
+    come, gone = {"added": [folder], "removed": []}, {"added": [], "removed": [folder]}
+    for event, tokens in ((come, 6), (gone, 48)):
+        client.notify("workspace/didChangeWorkspaceFolders", {"event": event})
+        client.insert("x", 1, 6, uri)
+        await client.inline(1, 7, uri)
+        assert engine.requests[-1]["max_tokens"] == tokens
+    assert len(client.messages()) == 1
+
+
+async def test_each_folder_has_its_engine(
+    client: LspClient, engine: FakeEngine, tmp_path: Path
+) -> None:
+    """A scoped endpoint where nobody listens: only that folder is without suggestions."""
+    there = tmp_path.as_uri()
+    client.settings = {there: {"engine": {"endpoint": "http://127.0.0.1:9"}}}
+    await client.initialize(folders=[there], able=PULLS)
+    client.open(TEXT, f"{there}/a.py")
+    client.open(TEXT)
+    assert (await client.inline(1, 6, f"{there}/a.py"))["items"] == []
+    assert (await client.inline(1, 6))["items"]
+    assert any("127.0.0.1:9" in message for message in client.messages())
+
+
+async def test_a_client_that_tells_no_settings_holds_up_nothing(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    client._answer = lambda request: None  # type: ignore[method-assign]  # no list
+    await client.initialize(able=PULLS)
+    client.open(TEXT)
+    assert (await client.inline(1, 6))["items"]
