@@ -71,8 +71,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--files", type=int, default=12, help="held-out files with holes")
     parser.add_argument("--across", type=int, default=12, help="holes that need another file")
     parser.add_argument("--features", default="", help="all,-prefetch,…; all of them if not given")
-    parser.add_argument("--key-ms", type=float, default=120, help="between two keys")
+    parser.add_argument("--key-ms", type=float, default=200, help="between two keys")
     parser.add_argument("--no-closing", action="store_true", help="the editor closes no brackets")
+    parser.add_argument("--show", action="store_true", help="print suggestions with faults")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commit", help="where there is no repository to ask")
     parser.add_argument("--out", type=Path, help="append the line to this file, too")
@@ -94,6 +95,8 @@ def main(arguments: list[str]) -> int:
             tally = run(sets[name], files, variant, person, many=name == "across")
             results[name][variant] = tally.result()
             print(f"{name} {variant}: {json.dumps(results[name][variant])}", file=sys.stderr)
+            for fault in tally.faults if args.show else ():
+                print(*map(repr, fault), sep="\n  ", file=sys.stderr)
     bars = [bar for bar in BARS if bar.name.split(".")[0] in results and ALL in chosen]
     verdicts = judge(results, bars)
     passed = all(verdict["pass"] for verdict in verdicts.values())

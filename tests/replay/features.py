@@ -11,6 +11,7 @@ from cl_lsp import completion, postprocess
 from cl_lsp.answers import Answer
 from cl_lsp.cache import Cache
 from cl_lsp.config import CompletionConfig
+from cl_lsp.exchange import CompletionRequest
 
 SETTINGS = {f.name for f in fields(CompletionConfig)}
 
@@ -40,6 +41,15 @@ def _patched(patches: tuple[tuple[Any, str, Any], ...]) -> Iterator[None]:
 
 
 ALL = "all"
+MERGES = completion if hasattr(completion, "merge_closers") else postprocess
+_body = CompletionRequest.body
+
+
+def _without_suffix_rule(request: CompletionRequest) -> dict[str, Any]:
+    """The engine does not end a text where it repeats what follows, either."""
+    return _body(request) | {"stop_at": [rule for rule in request.stop_at if rule != "suffix"]}
+
+
 KNOWN = {
     "prefetch": Feature({"prefetch": False}),
     "snippets": Feature({"snippets": False}),
@@ -48,17 +58,13 @@ KNOWN = {
     "overlap": Feature(
         {},
         (
-            (postprocess, "trim_overlap", lambda text, after: text),
-            (completion, "stop_at", lambda snapshot: (("block", "line")[_one_line(snapshot)],)),
+            (postprocess, "trim_overlap", lambda text, after, *rest: text),
+            (CompletionRequest, "body", _without_suffix_rule),
         ),
     ),
-    "closers": Feature({}, ((postprocess, "auto_closed", lambda line_after: ""),)),
+    "closers": Feature({}, ((MERGES, "merge_closers", lambda text, *rest: text),)),
 }
 FEATURES = {name: feature for name, feature in KNOWN.items() if feature.exists}
-
-
-def _one_line(snapshot: Any) -> bool:
-    return not completion.writes_block(snapshot)
 
 
 def variants(asked: str) -> list[str]:

@@ -76,12 +76,14 @@ class Tally:
     shown: int = 0
     accepted: int = 0
     accepted_characters: int = 0
-    repeated: int = 0
-    unbalanced: int = 0
+    faults: list[tuple[str, str, str, str]] = field(default_factory=list)  # and where
     by: Counter[str] = field(default_factory=Counter)  # what answered without the engine
     silent: Counter[str] = field(default_factory=Counter)  # by reason
     took_ms: list[float] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)  # tokens of each prompt that were not cached
+
+    def faulty(self, fault: str) -> int:
+        return sum(name == fault for name, *_ in self.faults)
 
     def result(self) -> dict[str, Any]:
         """As the line of the bench has it; shares are of requests, or of what was shown."""
@@ -94,8 +96,8 @@ class Tally:
             "accepted": self.accepted,
             "accepted_characters": self.accepted_characters,
             "saved_keys": share(self.plain_keys - self.keys, self.plain_keys),
-            "repeated_suffix": share(self.repeated, self.shown),
-            "unbalanced": share(self.unbalanced, self.shown),
+            "repeated_suffix": share(self.faulty("repeats"), self.shown),
+            "unbalanced": share(self.faulty("unbalances"), self.shown),
             "without_engine": free | {"all": round(sum(free.values()), 4)},
             "late": share(self.late, self.requests),
             "ms": {"p50": percentile(self.took_ms, 50), "p95": percentile(self.took_ms, 95)},

@@ -45,6 +45,13 @@ class Observed(ClLsp):
             self.note("adopted", None)
         return found
 
+    async def indexed(self, seconds: float = 20) -> None:
+        """The workspace is read, if this server reads one. Raises TimeoutError."""
+        surroundings = getattr(self, "surroundings", None)
+        async with asyncio.timeout(seconds):
+            while not all(index.ready for index in getattr(surroundings, "_indexes", {}).values()):
+                await asyncio.sleep(0.05)
+
     async def background(self, seconds: float) -> None:
         """So long, or until the server does nothing any more."""
         tasks = {t for t in asyncio.all_tasks() if "_suggest" in str(t.get_coro())}

@@ -21,10 +21,14 @@ from tests.replay.sheet import Edit, Sheet, accept, accept_part, press, presses
 
 @dataclass(frozen=True)
 class Person:
-    """Seconds between two keys, and to read a suggestion; what their editor does by itself."""
+    """Seconds between two keys, and to read a suggestion; what their editor does by itself.
 
-    key_s: float = 0.12
+    As VS Code it asks `pause_s` after a key, and a key cancels what was asked before.
+    """
+
+    key_s: float = 0.2
     read_s: float = 0.25
+    pause_s: float = 0.05
     closes: bool = True
 
 
@@ -61,6 +65,7 @@ class Session:
                 _change(client, uri, older, edit)
                 tally.keys += 1
             began = time.perf_counter()
+            await self.server.background(self.person.pause_s)
             item = await self._ask(client, uri, sheet)
             taken = self._look(sheet, item, hole.language) if item else None
             pressed = taken is None
@@ -82,7 +87,8 @@ class Session:
         began = time.perf_counter()
         tally.requests += 1
         reply = client.inline(at["line"], at["character"], uri)
-        done, _ = await asyncio.wait({reply}, timeout=self.person.key_s)
+        patience = self.person.key_s - self.person.pause_s
+        done, _ = await asyncio.wait({reply}, timeout=patience)
         tally.took_ms.append((time.perf_counter() - began) * 1e3)
         if done:
             result = reply.result()
@@ -99,8 +105,10 @@ class Session:
         span = item["range"]["end"]["character"] - item["range"]["start"]["character"]
         replaced = _characters(sheet.after, span)
         tally.shown += 1
-        tally.repeated += repeats(sheet, text, replaced, language)
-        tally.unbalanced += unbalances(sheet, text, replaced, language)
+        for fault in (repeats, unbalances):
+            if fault(sheet, text, replaced, language):
+                here = (sheet.before[-60:], text, sheet.after[replaced:][:60])
+                tally.faults.append((fault.__name__, *here))
         return accept(sheet, text, replaced) or accept_part(sheet, text)
 
 
@@ -113,6 +121,7 @@ async def replay(
         options = {"completion": {"prefetch": True} | options}
         await client.initialize(options=options, root=folder.as_uri(), folders=[folder.as_uri()])
         await _warm(client, folder)
+        await session.server.indexed()
         session.tally = Tally()
         for hole, text in holes:
             await session.type_into(client, hole, text, (folder / hole.path).as_uri())

@@ -62,7 +62,7 @@ def press(sheet: Sheet, closes: bool = True) -> tuple[Sheet, Edit]:
         return sheet.written(1, sheet.closers[1:]), Edit(at, at + 1, key)
     closer = PAIRS.get(key, "")
     room = sheet.after[:1] in ("", "\n", *BEFORE_CLOSED)
-    if not (closes and closer and room and _closed_on_line(sheet.todo)):
+    if not (closes and closer and room and needs(sheet.todo[1:]).startswith(closer)):
         closer = ""
     return sheet.written(len(key), closer + sheet.closers), Edit(at, at, key + closer)
 
@@ -79,10 +79,11 @@ def accept(sheet: Sheet, text: str, replaced: int) -> tuple[Sheet, Edit, int] | 
     """
     at = len(sheet.before)
     now = text + sheet.after[replaced:]
-    for kept in range(len(sheet.closers) + 1):
-        closers = sheet.closers[kept:]
-        count = len(now) - len(sheet.rest) - len(closers)
-        if 0 < count <= len(sheet.todo) and now == sheet.todo[:count] + closers + sheet.rest:
+    for left in range(len(sheet.closers) + 1):
+        closers = sheet.closers[len(sheet.closers) - left :]
+        count = len(now) - len(sheet.rest) - left
+        right = now == sheet.todo[:count] + closers + sheet.rest
+        if 0 < count <= len(sheet.todo) and right and needs(sheet.todo[count:]).startswith(closers):
             keys = 1 + (count != len(text))
             return sheet.written(count, closers), Edit(at, at + replaced, text), keys
     return None
@@ -100,14 +101,19 @@ def accept_part(sheet: Sheet, text: str) -> tuple[Sheet, Edit, int] | None:
     return None
 
 
-def _closed_on_line(todo: str) -> bool:
-    """Whether the bracket that `todo` begins with is closed before its line ends."""
-    depth = 0
+def needs(todo: str) -> str:
+    """The closing brackets on its first line that nothing in it opens."""
+    opened: list[str] = []
+    found = ""
     for character in todo.partition("\n")[0]:
-        depth += (character in PAIRS) - (character in PAIRS.values())
-        if depth == 0:
-            return True
-    return False
+        if character in PAIRS:
+            opened.append(PAIRS[character])
+        elif character in PAIRS.values():
+            if not opened:
+                found += character
+            elif opened.pop() != character:
+                break
+    return found
 
 
 def _opens_what_it_closes(text: str) -> bool:
