@@ -1,7 +1,8 @@
 """The replay bench: `PYTHONPATH=engine python -m tests.replay`; appends one line of JSON to --out.
 
 Held-out files are typed key by key into the real language server, with the embedded model; the same
-with each feature switched off. `tests/replay/session.py` says how.
+with each feature switched off. `single` and `across` are typed by one who waits for each answer, and
+so depend on no clock; `hurried` by one who does not. `session.py` says how.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from tests.replay.session import Person, replay
 BARS = (
     Bar("single.all.repeated_suffix", most=0),
     Bar("across.all.repeated_suffix", most=0),
+    Bar("hurried.all.repeated_suffix", most=0),
 )
 
 
@@ -71,7 +73,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--files", type=int, default=12, help="held-out files with holes")
     parser.add_argument("--across", type=int, default=12, help="holes that need another file")
     parser.add_argument("--features", default="", help="all,-prefetch,…; all of them if not given")
-    parser.add_argument("--key-ms", type=float, default=200, help="between two keys")
+    parser.add_argument("--hurried", type=int, default=6, help="of them, also typed in time")
+    parser.add_argument("--key-ms", type=float, default=200, help="between two keys of these")
     parser.add_argument("--no-closing", action="store_true", help="the editor closes no brackets")
     parser.add_argument("--show", action="store_true", help="print suggestions with faults")
     parser.add_argument("--seed", type=int, default=0)
@@ -83,15 +86,18 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         parser.error(f"--features: {error}")
     began, load = time.monotonic(), [round(average, 2) for average in os.getloadavg()]
-    person = Person(args.key_ms / 1e3, closes=not args.no_closing)
+    closes = not args.no_closing
+    persons = {"hurried": Person(args.key_ms / 1e3, closes=closes)}
     files = held_out_files()
     sets = {
         "single": single(files, args.files, args.seed),
         "across": across(files, args.across, args.seed),
+        "hurried": single(files, min(args.files, args.hurried), args.seed),
     }
     results: dict[str, Any] = {name: {} for name, holes in sets.items() if holes}
     for name in results:
         for variant in chosen:
+            person = persons.get(name, Person.patient(closes))
             tally = run(sets[name], files, variant, person, many=name == "across")
             results[name][variant] = tally.result()
             print(f"{name} {variant}: {json.dumps(results[name][variant])}", file=sys.stderr)

@@ -1,7 +1,7 @@
 """Where someone types: holes in held-out files, and what once stood there. Deterministic.
 
-Of one file: a function's body, the arguments of a call, the end of a line. Across files: a call or
-a subclass of what the file imports from another one of its package.
+Of one file: a function's body, the arguments of a call, the end of a line. Across files: the rest of
+a line that uses what another file of the package defines.
 """
 
 import random
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 from tests.replay.sheet import Sheet
 
 LONGEST = 120  # characters of a hole, about
-IMPORT = re.compile(r"^from \.(\w+) import (?:\(([^)]*)\)|([^\n(]*))", re.MULTILINE)
+DEFINED = re.compile(r"^[ \t]*(?:async )?(?:def|class|function) ([a-zA-Z]\w{6,})", re.MULTILINE)
 DEFINITION = re.compile(r"^[ \t]*(?:async )?(?:def|function|class) [^\n]*[:{]\n", re.MULTILINE)
 CALL = re.compile(r"[\w.]+\((?=[^()\n]{4,60}\))")
 
@@ -66,26 +66,21 @@ def single(files: dict[str, str], count: int, seed: int = 0) -> list[Hole]:
 
 
 def across(files: dict[str, str], count: int, seed: int = 0) -> list[Hole]:
-    """Holes that a definition in another file of the package would help with, `count` at most."""
+    """The rests of lines that use what another file of the package defines, `count` at most."""
     rng = random.Random(seed)
     found: list[Hole] = []
     for path, text in sorted(files.items()):
-        for name in _imported(path, files):
-            uses = re.compile(rf"(?<=[\s(=]){name}(?=\([^()\n]{{3,80}}\))|(?<=\({name})(?=\):\n)")
-            for use in list(uses.finditer(text))[:2]:
-                if use[0]:
-                    found.append(Hole(path, "across", use.start() + 2, text.index("\n", use.end())))
-                else:  # the first lines of a subclass
-                    start = use.end() + 2
-                    found.append(Hole(path, "across", start, _end(text, "body", start)))
+        own = set(DEFINED.findall(text))
+        others = {
+            n for p in files if _package(p) == _package(path) for n in DEFINED.findall(files[p])
+        }
+        for name in sorted(others - own):
+            uses = list(re.finditer(rf"^(?!.*\bimport\b)[^\n#'\"]*\b{name}(?=[(:.])", text, re.M))
+            for use in uses[:2]:
+                start = use.end() - len(name) + 2
+                found.append(Hole(path, "across", start, text.index("\n", start)))
     return sorted(rng.sample(found, min(count, len(found))), key=lambda h: (h.path, h.start))
 
 
-def _imported(path: str, files: dict[str, str]) -> list[str]:
-    """Names that a file has from others of its package that are here, too."""
-    folder, names = PurePosixPath(path).parent, list[str]()
-    for module, several, one in IMPORT.findall(files[path]):
-        if (other := files.get(f"{folder / module}.py")) is not None:
-            listed = re.findall(r"\w+", re.sub(r"\w+ as ", "", several or one))
-            names += [n for n in listed if re.search(rf"^(def|class) {n}\b", other, re.MULTILINE)]
-    return sorted(set(names))
+def _package(path: str) -> str:
+    return path.partition("/")[0]

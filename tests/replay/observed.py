@@ -5,21 +5,15 @@ Messages go through memory instead of pipes; all else is what an editor gets.
 
 import asyncio
 import contextlib
-import logging
+import json
 from collections.abc import AsyncIterator, Callable
-from functools import partial
-from threading import Event
 from typing import Any
-
-from pygls.io_ import run_async
 
 from cl_lsp.answers import Answer
 from cl_lsp.completion import Suggestion
 from cl_lsp.documents import Snapshot
 from cl_lsp.server import ClLsp
 from tests.lsp.client import LspClient
-
-log = logging.getLogger(__name__)
 
 
 class Observed(ClLsp):
@@ -79,18 +73,31 @@ class _Process:
         self.stdin, self.stdout = to_server, to_client.reader
 
 
+async def _serve(ls: ClLsp, reader: asyncio.StreamReader) -> None:
+    protocol = ls.protocol
+    receive = getattr(protocol, "receive", None)
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            header = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(int(header.split(b":")[1]))
+            if receive is not None:
+                receive(body)
+            else:
+                message = json.loads(body, object_hook=protocol.structure_message)
+                protocol.handle_message(message)
+
+
 @contextlib.asynccontextmanager
 async def connected(ls: ClLsp) -> AsyncIterator[LspClient]:
     """A client of `ls`, which serves until the end."""
     to_server, to_client = _Pipe(), _Pipe()
     ls.protocol.set_writer(to_client)  # type: ignore[arg-type]
-    read = partial(run_async, Event(), to_server.reader, ls.protocol, log, ls.report_server_error)
-    serving = asyncio.create_task(read())
+    serving = asyncio.create_task(_serve(ls, to_server.reader))
     client = LspClient(_Process(to_server, to_client))  # type: ignore[arg-type]
     try:
         yield client
     finally:
-        await client.request("shutdown", None)
+        await asyncio.wait_for(client.request("shutdown", None), 20)
         to_server.close()
         await asyncio.wait({serving})
         to_client.close()

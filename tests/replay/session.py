@@ -18,18 +18,26 @@ from tests.replay.measures import Tally, repeats, unbalances
 from tests.replay.observed import Observed, connected
 from tests.replay.sheet import Edit, Sheet, accept, accept_part, press, presses
 
+PATIENCE_S = 20.0  # an engine that takes longer has failed
+
 
 @dataclass(frozen=True)
 class Person:
-    """Seconds between two keys, and to read a suggestion; what their editor does by itself.
+    """Seconds between two keys, and what their editor does by itself.
 
-    As VS Code it asks `pause_s` after a key, and a key cancels what was asked before.
+    As VS Code it asks `pause_s` after a key, and a key cancels what was asked before. Who is
+    patient waits for each answer, and for what is made ahead: what is shown to them depends on no
+    clock.
     """
 
     key_s: float = 0.2
     read_s: float = 0.25
     pause_s: float = 0.05
     closes: bool = True
+
+    @classmethod
+    def patient(cls, closes: bool = True) -> "Person":
+        return cls(key_s=PATIENCE_S, read_s=PATIENCE_S, pause_s=0.0, closes=closes)
 
 
 class Session:
@@ -120,21 +128,13 @@ async def replay(
     async with connected(session.server) as client:
         options = {"completion": {"prefetch": True} | options}
         await client.initialize(options=options, root=folder.as_uri(), folders=[folder.as_uri()])
-        await _warm(client, folder)
+        await session.server.engines.ready("completion")
         await session.server.indexed()
         session.tally = Tally()
         for hole, text in holes:
             await session.type_into(client, hole, text, (folder / hole.path).as_uri())
     assert not session.server.problems, session.server.problems
     return session.tally
-
-
-async def _warm(client: LspClient, folder: Path) -> None:
-    """The daemon has started, and loaded its model."""
-    uri = (folder / "warm.py").as_uri()
-    client.open("def f(x):\n    re\n", uri)
-    await asyncio.wait_for(client.inline(1, 6, uri), 60)
-    client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
 
 
 def position(text: str, offset: int) -> dict[str, int]:
