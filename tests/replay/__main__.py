@@ -1,8 +1,8 @@
 """The replay bench: `PYTHONPATH=engine python -m tests.replay`; appends one line of JSON to --out.
 
 Held-out files are typed key by key into the real language server, with the embedded model; the same
-with each feature switched off. `single` and `across` are typed by one who waits for each answer, and
-so depend on no clock; `hurried` by one who does not. `session.py` says how.
+with each feature switched off. `single` and `across` are typed by one who waits for each answer,
+and so depend on no clock; `hurried` by one who does not. `session.py` says how.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from bench import circumstances
 from bench_bars import Bar, judge
 from eval_embedded import held_out_files
 
+from cl_lsp import daemon
 from tests.conftest import USERS, cl_lsp
 from tests.replay.features import ALL, FEATURES, variants
 from tests.replay.holes import Hole, across, single
@@ -48,6 +49,8 @@ def user() -> Iterator[Path]:
                 yield folder
             finally:
                 cl_lsp("stop")
+                for process in daemon._started:
+                    process.wait(10)
 
 
 def run(

@@ -1,7 +1,7 @@
 """Where someone types: holes in held-out files, and what once stood there. Deterministic.
 
-Of one file: a function's body, the arguments of a call, the end of a line. Across files: the rest of
-a line that uses what another file of the package defines.
+Of one file: a function's body, the arguments of a call, the end of a line. Across files: the rest
+of a line that uses what another file of the package defines.
 """
 
 import random
