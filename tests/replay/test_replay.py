@@ -7,7 +7,7 @@ from unittest.mock import patch
 import pytest
 from eval_embedded import held_out_files
 
-from tests.lsp.fake_engine import FakeEngine, serving
+from tests.lsp.fake_engine import FakeEngine, Stream, serving
 from tests.replay import __main__ as bench
 from tests.replay.features import FEATURES, variants
 from tests.replay.holes import Hole, across, single
@@ -26,6 +26,41 @@ async def scripted(engine: FakeEngine, folder: Path, off: str = "") -> dict:
         with FEATURES[off].off():
             settings = FEATURES[off].settings
             return (await replay([(HOLE, TRUE)], folder, PERSON, settings)).result()
+
+
+class LineByLine(FakeEngine):
+    """Says the rest of the line, or the next one."""
+
+    def _receive(self, body: dict) -> Stream:
+        stream = super()._receive(body)
+        stream.text = "".join(stream.text.splitlines(keepends=True)[:2])[:-1].rstrip("\n")
+        if not stream.text.startswith("\n"):
+            stream.text = stream.text.partition("\n")[0]
+        return stream
+
+
+@pytest.mark.parametrize("off", ["", "prefetch"])
+async def test_what_follows_is_there_when_it_is_accepted(home: Path, off: str) -> None:
+    text = "def f(x):\n    y = one(x)\n    z = two(y)\n    return z\n"
+    hole = Hole("a.py", "body", 14, len(text) - 1)
+    async with serving(LineByLine(whole=text)):
+        settings = FEATURES[off].settings if off else {}
+        line = (await replay([(hole, text)], home, Person.patient(), settings)).result()
+    assert line["accepted_characters"] >= 35
+    assert (line["without_engine"]["prefetched"] > 0) == (not off)
+
+
+async def test_one_in_a_hurry_goes_on_with_what_runs(home: Path) -> None:
+    engine = FakeEngine(whole=TRUE[:19], delay_s=0.3)
+    async with serving(engine):
+        line = (await replay([(HOLE, TRUE)], home, Person(0.1, pause_s=0.02), {})).result()
+    assert line["late"] > 0
+    assert line["without_engine"]["adopted"] > 0
+    engine = FakeEngine(whole=TRUE[:19], delay_s=0.3)
+    async with serving(engine):
+        with FEATURES["adoption"].off():
+            line = (await replay([(HOLE, TRUE)], home, Person(0.1, pause_s=0.02), {})).result()
+    assert line["without_engine"]["adopted"] == 0
 
 
 async def test_what_is_right_saves_keys(home: Path) -> None:
