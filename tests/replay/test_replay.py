@@ -120,3 +120,4 @@ def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["saved_keys"] > 0.1
     assert found["shown"] >= 5 <= found["requests"]
     assert found["without_engine"]["typed"] > 0
+    assert found["without_engine"]["prefetched"] > 0
