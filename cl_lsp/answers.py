@@ -1,8 +1,8 @@
 """The answers that are being made: who shares one, which is overtaken, which follows which.
 
-The rule for their end is one: an answer is stopped when no request waits for it, unless a newer
-one follows it that the engine has not got yet. Stopping closes its stream. What is made ahead waits
-for the document's next request, which takes it or ends it.
+An answer is stopped when no request waits for it, unless a newer one follows it that the engine has
+not got yet; a cancelled one waits a moment for such a follower. Stopping closes its stream. What is
+made ahead waits for the document's next request, which takes it or ends it.
 """
 
 import asyncio
@@ -18,6 +18,8 @@ T = TypeVar("T")
 # Made anew, by going on with the generation of an earlier key, ahead of the request, or for both of
 # two requests.
 Source = Literal["engine", "followed", "prefetched", "shared"]
+# VS Code cancels at a key, and asks for the next suggestion 50 ms later: that may go on with this.
+LINGER_S = 0.12
 
 
 @dataclass(eq=False)
@@ -34,6 +36,7 @@ class Answer:
     ahead: bool = False  # nobody has asked for it yet
     request_id: str = field(default_factory=lambda: secrets.token_hex(8))
     sent: bool = False
+    lingers: bool = False
     waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)  # by method
     task: asyncio.Task[Any] = field(init=False)
 
@@ -79,14 +82,15 @@ class Answers(Generic[T]):
     ) -> T | None:
         """What is made for `snapshot`; None if a newer request of this method has overtaken it.
 
-        Requests for the same state share one answer; the cancel of the last one stops it. `note` is
-        told where the answer comes from.
+        Requests for the same state share one answer; the cancel of the last one stops it soon.
+        `note` is told where the answer comes from.
         """
         source: Source = "shared"
         uri = snapshot.uri
         answers = self._of.setdefault(uri, [])
         for older in answers:
             older.overtake(method)
+            older.lingers = False
         if (ahead := self._ahead.pop(uri, None)) is not None:
             if ahead.snapshot.same(snapshot):
                 ahead.snapshot = snapshot  # of another version
@@ -104,6 +108,9 @@ class Answers(Generic[T]):
         try:
             await asyncio.wait({answer.task, overtaken}, return_when=asyncio.FIRST_COMPLETED)
             return None if overtaken.done() else answer.task.result()
+        except asyncio.CancelledError:
+            self._linger(uri, answer)
+            raise
         finally:
             if answer.waiting.get(method) is overtaken:
                 del answer.waiting[method]
@@ -151,12 +158,24 @@ class Answers(Generic[T]):
         answer.task.add_done_callback(on_done)
         return answer
 
+    def _linger(self, uri: str, answer: Answer) -> None:
+        """Keep it a moment, unless a newer request has come."""
+        if self._of.get(uri, [])[-1:] != [answer] or answer.task.done():
+            return
+
+        def end() -> None:
+            answer.lingers = False
+            self._sweep(uri)
+
+        answer.lingers = True
+        asyncio.get_running_loop().call_later(LINGER_S, end)
+
     def _sweep(self, uri: str) -> None:
         answers = self._of.get(uri, [])
         # Of a chain of quick keys only the last link holds: the engine has ended the others.
         held = [answer.follows for answer in answers if answer.waiting]
         for answer in answers:
-            if not answer.waiting and answer not in held:
+            if not (answer.waiting or answer.lingers or answer in held):
                 answer.stop()
         # The newest stays when it is done, to be shared by requests for the same state.
         answers[:] = [a for a in answers if a is answers[-1] or not a.task.done()]

@@ -59,6 +59,7 @@ class Record:
             "reason": self.reason or None,
             "why": self.detail or (sentence(self.reason) if self.reason else None),
             "ended_by": found.stop_reason or None,
+            "filters": list(found.filters),
             "rules": list(asked.stop_at) if asked else [],
             "prompt": prompt,
             "prompt_tokens": usage.get("prompt_tokens"),
@@ -114,7 +115,9 @@ def _lines(requests: list[dict[str, Any]]) -> Iterator[str]:
     yield "| --- | --- | --- | --: | --- | --- | --- | --- | --- |"
     for one in requests:
         cells = [one["at"], _place(one), one["method"], one["characters"] or "–", one["source"]]
-        cells += [_prompt(one), _tokens(one), _times(one), one["reason"] or one["ended_by"] or ""]
+        end = one["reason"] or one["ended_by"] or ""
+        cut = f" (cut by {', '.join(one['filters'])})" if one["filters"] else ""
+        cells += [_prompt(one), _tokens(one), _times(one), end + cut]
         yield "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
     whys = {one["reason"]: one["why"] for one in requests if one["reason"]}
     if whys:

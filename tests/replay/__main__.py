@@ -1,0 +1,137 @@
+"""The replay bench: `PYTHONPATH=engine python -m tests.replay`; appends one line of JSON to --out.
+
+Held-out files are typed key by key into the real language server, with the embedded model; the same
+with each feature switched off. `single` and `across` are typed by one who waits for each answer,
+and so depend on no clock; `hurried` by one who does not. `session.py` says how.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from bench import circumstances
+from bench_bars import Bar, judge
+from eval_embedded import held_out_files
+
+from cl_lsp import daemon
+from tests.conftest import USERS, cl_lsp
+from tests.replay.features import ALL, FEATURES, variants
+from tests.replay.holes import Hole, across, single
+from tests.replay.measures import Tally
+from tests.replay.session import Person, replay
+
+BARS = (
+    Bar("single.all.repeated_suffix", most=0),
+    Bar("across.all.repeated_suffix", most=0),
+    Bar("hurried.all.repeated_suffix", most=0),
+)
+
+
+@contextmanager
+def user() -> Iterator[Path]:
+    """A user of the machine, with a daemon of its own, which is stopped at the end."""
+    with tempfile.TemporaryDirectory(prefix="clr") as name:
+        folder = Path(name)
+        places = {variable: str(folder / part) for variable, part in USERS}
+        for place in places.values():
+            Path(place).mkdir(mode=0o700)
+        with patch.dict(os.environ, places):
+            try:
+                yield folder
+            finally:
+                cl_lsp("stop")
+                for process in daemon._started:
+                    process.wait(10)
+
+
+def run(
+    holes: list[Hole], files: dict[str, str], variant: str, person: Person, many: bool
+) -> Tally:
+    """One variant, with a daemon that has nothing cached; `many`: the package's files are there."""
+    feature = FEATURES.get(variant.removeprefix("-"))
+    with user() as home:
+        for path, text in files.items() if many else ():
+            place = home / "w" / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(text)
+        (home / "w").mkdir(exist_ok=True)
+        asked = [(hole, files[hole.path]) for hole in holes]
+        if feature is None:
+            return asyncio.run(replay(asked, home / "w", person, {}))
+        with feature.off():
+            return asyncio.run(replay(asked, home / "w", person, feature.settings))
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=12, help="held-out files with holes")
+    parser.add_argument("--across", type=int, default=12, help="holes that need another file")
+    parser.add_argument("--features", default="", help="all,-prefetch,…; all of them if not given")
+    parser.add_argument("--hurried", type=int, default=6, help="of them, also typed in time")
+    parser.add_argument("--key-ms", type=float, default=200, help="between two keys of these")
+    parser.add_argument("--no-closing", action="store_true", help="the editor closes no brackets")
+    parser.add_argument("--show", action="store_true", help="print suggestions with faults")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--commit", help="where there is no repository to ask")
+    parser.add_argument("--out", type=Path, help="append the line to this file, too")
+    args = parser.parse_args(arguments)
+    try:
+        chosen = variants(args.features)
+    except ValueError as error:
+        parser.error(f"--features: {error}")
+    began, load = time.monotonic(), [round(average, 2) for average in os.getloadavg()]
+    closes = not args.no_closing
+    persons = {"hurried": Person(args.key_ms / 1e3, closes=closes)}
+    files = held_out_files()
+    sets = {
+        "single": single(files, args.files, args.seed),
+        "across": across(files, args.across, args.seed),
+        "hurried": single(files, min(args.files, args.hurried), args.seed),
+    }
+    results: dict[str, Any] = {name: {} for name, holes in sets.items() if holes}
+    for name in results:
+        for variant in chosen:
+            person = persons.get(name, Person.patient(closes))
+            tally = run(sets[name], files, variant, person, many=name == "across")
+            results[name][variant] = tally.result()
+            print(f"{name} {variant}: {json.dumps(results[name][variant])}", file=sys.stderr)
+            for fault in tally.faults if args.show else ():
+                print(*map(repr, fault), sep="\n  ", file=sys.stderr)
+    bars = [bar for bar in BARS if bar.name.split(".")[0] in results and ALL in chosen]
+    verdicts = judge(results, bars)
+    passed = all(verdict["pass"] for verdict in verdicts.values())
+    line = json.dumps(
+        {
+            "bench": "replay",
+            "device": "cpu",
+            "model": "embedded",
+            "pass": passed,
+            "bars": verdicts,
+            **results,
+            "key_ms": args.key_ms,
+            "seconds": round(time.monotonic() - began),
+            **circumstances(args.commit),
+            "load_average": load,
+            "command": " ".join(["python -m tests.replay", *arguments]),
+        }
+    )
+    print(line)
+    if args.out:
+        with args.out.open("a") as file:
+            file.write(line + "\n")
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the daemon is stopped then, too
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,104 @@
+"""The real language server in this process, behind the real wire, with a note of what answered.
+
+Messages go through memory instead of pipes; all else is what an editor gets.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from cl_lsp.answers import Answer
+from cl_lsp.completion import Suggestion
+from cl_lsp.documents import Snapshot
+from cl_lsp.server import ClLsp
+from tests.lsp.client import LspClient
+
+
+class Observed(ClLsp):
+    """`note` is told what answered a request, and with which suggestion; None: it was overtaken."""
+
+    def __init__(self, note: Callable[[str, Suggestion | None], None]):
+        super().__init__()
+        self.note = note
+        self.problems: list[str] = []
+        self.say_once = lambda message, *_: self.problems.append(message)  # type: ignore[method-assign]
+
+    async def suggestion(self, method: str, snapshot: Snapshot, *rest: Any) -> Any:
+        ahead = self.answers._ahead.get(snapshot.uri)
+        prefetched = ahead is not None and ahead.snapshot.same(snapshot)
+        found = await super().suggestion(method, snapshot, *rest)
+        reason = getattr(found, "stop_reason", "")
+        self.note("typed" if reason == "typed" else "prefetched" if prefetched else "", found)
+        return found
+
+    async def _suggest(self, answer: Answer) -> Suggestion:
+        found = await super()._suggest(answer)
+        if found.stop_reason == "adopted":  # a newer one went on with it
+            self.note("adopted", None)
+        return found
+
+    async def indexed(self, seconds: float = 20) -> None:
+        """The workspace is read, if this server reads one. Raises TimeoutError."""
+        surroundings = getattr(self, "surroundings", None)
+        async with asyncio.timeout(seconds):
+            while not all(index.ready for index in getattr(surroundings, "_indexes", {}).values()):
+                await asyncio.sleep(0.05)
+
+    async def background(self, seconds: float) -> None:
+        """So long, or until the server does nothing any more."""
+        tasks = {t for t in asyncio.all_tasks() if "_suggest" in str(t.get_coro())}
+        if tasks and seconds > 0:
+            await asyncio.wait(tasks, timeout=seconds)
+
+
+class _Pipe:
+    """What the server writes to, and, as `stdin`, what the client writes to."""
+
+    def __init__(self) -> None:
+        self.reader = asyncio.StreamReader(limit=64 << 20)
+
+    def write(self, data: bytes) -> None:
+        self.reader.feed_data(data)
+
+    def close(self) -> None:
+        self.reader.feed_eof()
+
+
+class _Process:
+    """As much of one as `LspClient` uses."""
+
+    def __init__(self, to_server: _Pipe, to_client: _Pipe):
+        self.stdin, self.stdout = to_server, to_client.reader
+
+
+async def _serve(ls: ClLsp, reader: asyncio.StreamReader) -> None:
+    protocol = ls.protocol
+    receive = getattr(protocol, "receive", None)
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            header = await reader.readuntil(b"\r\n\r\n")
+            body = await reader.readexactly(int(header.split(b":")[1]))
+            if receive is not None:
+                receive(body)
+            else:
+                message = json.loads(body, object_hook=protocol.structure_message)
+                protocol.handle_message(message)
+
+
+@contextlib.asynccontextmanager
+async def connected(ls: ClLsp) -> AsyncIterator[LspClient]:
+    """A client of `ls`, which serves until the end."""
+    to_server, to_client = _Pipe(), _Pipe()
+    ls.protocol.set_writer(to_client)  # type: ignore[arg-type]
+    serving = asyncio.create_task(_serve(ls, to_server.reader))
+    client = LspClient(_Process(to_server, to_client))  # type: ignore[arg-type]
+    try:
+        yield client
+    finally:
+        await asyncio.wait_for(client.request("shutdown", None), 20)
+        to_server.close()
+        await asyncio.wait({serving})
+        to_client.close()
+        await client._reader
