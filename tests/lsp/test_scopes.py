@@ -150,10 +150,10 @@ async def test_folders_come_and_go(client: LspClient, engine: FakeEngine, tmp_pa
     await client.initialize()
     client.open(TEXT, uri)
     come, gone = {"added": [folder], "removed": []}, {"added": [], "removed": [folder]}
-    for event, tokens in ((come, 6), (gone, 48)):
+    for at, event, tokens in ((6, come, 6), (7, gone, 48)):
         client.notify("workspace/didChangeWorkspaceFolders", {"event": event})
-        client.insert("x", 1, 6, uri)
-        await client.inline(1, 7, uri)
+        client.insert("x", 1, at, uri)
+        await client.inline(1, at + 1, uri)
         assert engine.requests[-1]["max_tokens"] == tokens
     assert len(client.messages()) == 1
 

@@ -39,15 +39,15 @@ async def test_an_error_stays_until_something_works(client: LspClient, engine: F
     await client.initialize(able=ASKS)
     client.open(TEXT)
     engine.error = "no key"
-    for column in (5, 6):  # shown once, logged each time
-        await client.inline(1, column)
+    for _ in range(2):  # shown once, logged each time
+        await client.inline(1, 6)
     last = client.states()[-1]
     assert (last["state"], last["message"], last["reason"]) == ("error", "no key", "engine-refused")
     assert client.messages() == ["cl-lsp: no key"]
     logged = [one for one in client.logged() if "engine-refused (no key)" in one]
     assert len(logged) == 2
     engine.error = None
-    await client.inline(1, 4)
+    await client.inline(1, 6)
     assert (client.states()[-1]["state"], client.states()[-1]["reason"]) == ("idle", None)
 
 
@@ -126,7 +126,8 @@ async def test_who_was_overtaken_cancelled_or_closed(client: LspClient, engine: 
     second = client.inline(1, 6)
     assert await first is None
     client.notify("$/cancelRequest", {"id": second.ident})  # type: ignore[attr-defined]
-    third = client.inline(1, 5)
+    client.insert("y", 1, 6)
+    third = client.inline(1, 7)
     await client.told(lambda: len(engine.streams) >= 2)
     client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
     assert await third is None
