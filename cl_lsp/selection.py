@@ -57,15 +57,12 @@ def select(snapshot: Snapshot, end: int) -> Selection:
         raise ClLspError("nothing is selected, and there is no code at the cursor")
     kept = structure.cut(lines, first, stop, MAX_SELECTION)
     if kept == first:
-        size = len(lines[first])
-        raise ClLspError(
-            f"line {first + 1} has {size:,} characters; {MAX_SELECTION:,} can be asked"
-        )
+        size = f"{len(lines[first]):,} characters"
+        raise ClLspError(f"line {first + 1} has {size}; at most {MAX_SELECTION:,} can be sent")
     note = ""
     if kept < stop:
-        note = (
-            f"only lines {first + 1} to {kept} of {first + 1} to {stop} were sent: it is too long"
-        )
+        span = f"lines {first + 1} to {stop} are too long"
+        note = f"{span}: the model was sent those to {kept}"
     start = sum(map(len, lines[:first]))
     size = sum(map(len, lines[first:kept]))
     return Selection(snapshot, first, kept, start, start + size, _heads(lines, first), note)

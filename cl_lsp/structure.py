@@ -156,9 +156,8 @@ def _opened_by(lines: list[str], at: int) -> Block | None:
         last = after
     opens = lines[last].rstrip().endswith((":", "{", "(", "["))
     stop = _end_of(lines, last, level)
-    closes = (
-        stop < len(lines) and _at_level(lines[stop], level) and CLOSER.match(lines[stop].lstrip())
-    )
+    below = lines[stop] if stop < len(lines) else ""
+    closes = _at_level(below, level) and CLOSER.match(below.lstrip())
     if stop == last + 1 and not (opens and lines[last].rstrip()[-1] in ":{"):
         return None
     whole = stop + 1 if closes and not below.rstrip().endswith("{") else stop
