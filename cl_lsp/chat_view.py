@@ -65,7 +65,7 @@ async def answer(ls: "ClLsp", asked: AskedInView) -> dict[str, Any]:
 
     def grown(text: str) -> None:
         nonlocal sent
-        if asked.partial is not None:
+        if asked.partial is not None and len(text) > sent:
             value = {"text": text[sent:]}
             ls.progress(types.ProgressParams(asked.partial, value))
             sent = len(text)

@@ -48,7 +48,7 @@ def ending(answer: str, notes: list[str]) -> str:
     fence = unclosed(answer)
     closed = f"\n{fence}" if fence else ""
     told = "".join(f"\n\n{NOTE}{note}" for note in notes)
-    return f"{closed}{told}\n\n{YOU}\n\n" if answer.strip() else f"{told}\n"
+    return f"{closed}{told}\n\n{YOU}\n\n" if answer.strip() else f"{told.lstrip()}\n"
 
 
 class Writer:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lsp.client import URI, LspClient, LspError
-from tests.lsp.editor import ABLE, ANNOTATES, CREATES, KINDS, Editor, path_of
+from tests.lsp.editor import ABLE, CREATES, KINDS, Editor, path_of
 from tests.lsp.fake_engine import FakeEngine
 
 TEXT = "import os\n\nclass A:\n    def f(self, x):\n        return x\n\nf(1)\n"

@@ -77,8 +77,8 @@ METHOD = "    def f(self):\n        return 1\n"
         # It has more.
         ("        x = 2\n        y = 3", "    x = 1\n", "", "    x = 2\n    y = 3\n"),
         # Tabs and spaces.
-        ("int f() {\n    if (x)\n        g();\n}", "int f() {\n\tg();\n}\n", "int f() {\n\tg();\n}\n",
-         "int f() {\n\tif (x)\n\t\tg();\n}\n"),
+        ("f() {\n    if (x)\n        g();\n}", "f() {\n\tg();\n}\n", "",
+         "f() {\n\tif (x)\n\t\tg();\n}\n"),
         ("f:\n\tg\n", "f:\n  h\n", "f:\n  h\n", "f:\n  g\n"),
         # Line ends, blank edges, no last line end.
         ("a\nb\n", "\r\na\r\n\r\n", "\r\na\r\n\r\n", "\r\na\r\nb\r\n\r\n"),
