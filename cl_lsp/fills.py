@@ -13,9 +13,11 @@ from .documents import Snapshot
 from .edits import line_end
 from .errors import ClLspError, EngineRefused
 from .exchange import Chunk, CompletionRequest
-from .postprocess import first_block, trim_overlap
+from .postprocess import first_block, first_line, trim_overlap
 
-MAX_TOKENS = {"here": 128, "candidates": 128, "body": 512, "selection": 512}
+MAX_TOKENS = 512
+SHORT = 128  # tokens, at the cursor
+PER_TOKEN = 2  # characters: what a selection is filled with may be half as long again as it is
 CANDIDATES = 3
 TEMPERATURE = 0.8  # of the candidates after the first
 DOCSTRING = re.compile(r"\s*[rRuU]?(\"\"\"|''')")
@@ -33,6 +35,19 @@ class Hole:
     @property
     def text(self) -> str:
         return self.snapshot.text[self.start : self.end]
+
+    @property
+    def max_tokens(self) -> int:
+        if self.what == "selection":
+            return min(MAX_TOKENS, 32 + len(self.text) // PER_TOKEN)
+        return MAX_TOKENS if self.what == "body" else SHORT
+
+    @property
+    def stop_at(self) -> tuple[str, ...]:
+        """By structure; a selection may be anything, but a part of a line stays one."""
+        if self.what != "selection":
+            return ("block", "suffix")
+        return ("suffix",) if "\n" in self.text else ("line", "suffix")
 
     @property
     def before(self) -> str:
@@ -97,10 +112,10 @@ async def fill(backend: Backend, gap: Hole, temperature: float = 0.0) -> str:
         prompt=traits.windows.before(before),
         suffix=traits.windows.after(after),
         model=backend.model,
-        max_tokens=MAX_TOKENS[gap.what],
+        max_tokens=gap.max_tokens,
         document=opaque(gap.snapshot.uri),
         language=gap.snapshot.language,
-        stop_at=("suffix",) if gap.what == "selection" else ("block", "suffix"),
+        stop_at=gap.stop_at,
         request_id="",
         temperature=temperature,
         lane="completion",
@@ -110,12 +125,15 @@ async def fill(backend: Backend, gap: Hole, temperature: float = 0.0) -> str:
         async for chunk in chunks:
             whole = whole.then(chunk)
             # An engine that does not end it by structure is left where the block ends.
-            if not traits.structured and gap.what != "selection":
-                cut = first_block(whole.text, request.prompt)
-                if cut != whole.text:
-                    whole = Chunk(cut)
+            if not traits.structured and gap.stop_at != ("suffix",):
+                cut = first_line if "line" in gap.stop_at else first_block
+                if (kept := cut(whole.text, request.prompt)) != whole.text:
+                    whole = Chunk(kept)
                     break
-    text = trim_overlap(whole.text.rstrip(), after)
+    text = whole.text.rstrip()
+    if whole.finish_reason == "length" and "\n" in text:
+        text = text.rpartition("\n")[0]  # the last line is not finished
+    text = trim_overlap(text, after)
     if gap.text.endswith(("\n", "\r")) and text:
         text += "\n"
     return text.replace("\n", line_end(gap.snapshot.text))

@@ -110,11 +110,8 @@ def test_an_answer_only_grows_and_has_no_heading_of_ours() -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_an_answer_grows_in_a_document(end: str) -> None:
     text, put = DOCUMENT.replace("\n", end), 0
-    for addition in (
-        "\n\n## cl-lsp\n\n",
-        "\n\n## cl-lsp\n\nOne\n",
-        "\n\n## cl-lsp\n\nOne\nTwo\n\n## You\n\n",
-    ):
+    for said in ("", "One\n", "One\nTwo\n\n## You\n\n"):
+        addition = HEADING + said
         change = growth(text, addition, put)
         assert change is not None
         text = text[: change.start] + change.text + text[change.end :]
