@@ -17,6 +17,7 @@ CONTINUES = re.compile(r"(?:else|elif|elseif|except|catch|finally|rescue|ensure|
 ABOVE = re.compile(r"@|#(?!include|define|if|end)|//|/\*|\*|\[\w+")
 ACCESS = re.compile(r"\s*(?:public|protected|private|signals)\b[\w ]*:\s*$")
 MAX_HEAD = 12  # lines of one; what has more is no signature
+MAX_LEVELS = 12  # of nesting: data may have thousands, and each costs a look at what follows
 
 
 class Block(NamedTuple):
@@ -71,12 +72,12 @@ def definition_at(lines: list[str], at: int) -> Block | None:
 
 
 def enclosing(lines: list[str], at: int) -> list[Block]:
-    """The blocks that line `at` stands in, the outermost first."""
+    """The blocks that line `at` stands in, at most MAX_LEVELS, the outermost first."""
     found: list[Block] = []
     closes = at < len(lines) and CLOSER.match(lines[at].lstrip())
     limit = _depth_at(lines, at) + (1 if closes else 0)
     number = min(at, len(lines)) - 1
-    while number >= 0 and limit > 0:
+    while number >= 0 and limit > 0 and len(found) < MAX_LEVELS:
         line = lines[number]
         if not _void(line) and depth(line) < limit:
             limit = depth(line)
