@@ -1,117 +1,199 @@
-"""Chat code actions: what is offered on a selection, what is asked, where the answer goes.
+"""Handlers of the code actions, the chat documents and the request `cl-lsp/chat`.
 
-A model that cannot chat has them too, disabled with the engine's reason.
+They parse, call and convert; what a user must know is told by a message and in the reply.
 """
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
-from platformdirs import user_cache_path
+from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 
-from .backend import Backend
-from .documents import Snapshot
-from .exchange import ChatRequest
+from . import actions, chat_documents, chat_view, rewrites
+from .actions import Asked, code_actions, wanted
+from .chats import Outcome
+from .errors import ClLspError, EngineGone
 
-COMMAND = "cl-lsp.chat"
-MAX_SELECTION = 8000  # characters; a longer one is cut at a line, and the answer's title says so
+if TYPE_CHECKING:
+    from .server import ClLsp
 
-
-@dataclass(frozen=True)
-class Action:
-    """One entry of the menu; `question` is asked about the selected code."""
-
-    name: str
-    title: str
-    kind: str
-    question: str
+SEND, STOP, INSERT = "cl-lsp.chat.send", "cl-lsp.chat.stop", "cl-lsp.chat.insert"
+REQUEST = "cl-lsp/chat"
+KIND = "cl-lsp.chat"  # of the code actions in a chat document
 
 
-ACTIONS = {
-    action.name: action
-    for action in (
-        Action(
-            "explain",
-            "Explain this code",
-            "source.explain",
-            "Explain briefly what this {language} code does:",
-        ),
-    )
-}
-KINDS = tuple(dict.fromkeys(action.kind for action in ACTIONS.values()))
+class RequestFailed(JsonRpcException):
+    CODE = -32803
 
 
-def code_actions(
-    uri: str, at: types.Range, only: Sequence[str] | None, reason: str | None
-) -> list[types.CodeAction]:
-    """The menu for a range; with a `reason`, each entry is disabled and says it."""
-    actions = ACTIONS.values()
-    wanted = [a for a in actions if only is None or any(_is_kind(a.kind, kind) for kind in only)]
-    disabled = types.CodeActionDisabled(reason) if reason else None
+def register(ls: "ClLsp") -> None:
+    kinds = types.CodeActionOptions([*actions.KINDS, KIND])
+    ls.feature(types.TEXT_DOCUMENT_CODE_ACTION, kinds)(code_action)
+    ls.feature(types.TEXT_DOCUMENT_CODE_LENS, types.CodeLensOptions())(code_lens)
+    ls.feature(REQUEST)(chat)
+    for name, command in COMMANDS.items():
+        ls.command(name)(command)  # for the capability; Protocol runs them
+
+
+async def code_action(ls: "ClLsp", params: types.CodeActionParams) -> list[types.CodeAction]:
+    able = ls.client_capabilities.text_document
+    able = able.code_action if able else None
+    if able is None or able.code_action_literal_support is None:
+        return []
+    uri = params.text_document.uri
+    if (path := chat_documents.path_of(uri)) is not None:
+        lines = range(params.range.start.line, params.range.end.line + 1)
+        offered = _offers(ls, path, uri, lines) if wanted(KIND, params.context.only) else []
+        return [types.CodeAction(f"cl-lsp: {c.title}", KIND, command=c) for _, c in offered]
+    return list(code_actions(params, await refusals(ls), bool(able.disabled_support)))
+
+
+async def code_lens(ls: "ClLsp", params: types.CodeLensParams) -> list[types.CodeLens]:
+    uri = params.text_document.uri
+    if (path := chat_documents.path_of(uri)) is None:
+        return []
     return [
-        types.CodeAction(
-            title=f"cl-lsp: {action.title}",
-            kind=action.kind,
-            disabled=disabled,
-            command=None if reason else _command(action, uri, at),
-        )
-        for action in wanted
+        types.CodeLens(types.Range(types.Position(n, 0), types.Position(n, 0)), command)
+        for n, command in _offers(ls, path, uri, None)
     ]
 
 
-def _command(action: Action, uri: str, at: types.Range) -> types.Command:
-    span = [at.start.line, at.start.character, at.end.line, at.end.character]
-    return types.Command(action.title, COMMAND, arguments=[action.name, uri, span])
+async def refusals(ls: "ClLsp") -> dict[str, str]:
+    """Why there is no `chat` or `infilling`, as far as that is known."""
+    refused = {}
+    try:
+        told = await ls.engines.of("chat").refusals(fresh=True)
+        refused |= {name: why for name, why in told.items() if name == "chat"}
+    except EngineGone:
+        refused["chat"] = "the engine is not running yet; it starts with the next suggestion"
+    except ClLspError as error:
+        refused["chat"] = str(error)
+    try:
+        told = await ls.engines.of("completion").refusals()
+        refused |= {name: why for name, why in told.items() if name == "infilling"}
+    except EngineGone:
+        pass  # it is started when it is needed
+    except ClLspError as error:
+        refused["infilling"] = str(error)
+    return refused
 
 
-def read_arguments(given: Any) -> tuple[Action, str, types.Range]:
-    """What `_command` wrote. Raises TypeError, ValueError or KeyError for anything else."""
-    name, uri, (line, column, end_line, end_column) = given
-    at = types.Position(line, column), types.Position(end_line, end_column)
-    return ACTIONS[name], str(uri), types.Range(*at)
+def _offers(
+    ls: "ClLsp", path: Path, uri: str, lines: range | None
+) -> list[tuple[int, types.Command]]:
+    """What can be done in a chat document, and at which line; of blocks, those in `lines`."""
+    try:
+        markdown = ls.chats.text(path)
+    except ClLspError:
+        return []
+    said = chat_documents.Conversation.read(markdown)
+    argument = {"uri": uri}
+    offers: list[tuple[int, types.Command]] = []
+    at = said.last_heading or 0
+    if ls.chats.is_answering(path):
+        offers.append((at, types.Command("Stop", STOP, arguments=[argument])))
+    else:
+        offers.append((at, types.Command("Send", SEND, arguments=[argument])))
+    if said.origin is None:
+        return offers
+    cursor = said.origin.column is not None
+    places = (
+        [("Insert at the origin", "replace")]
+        if cursor
+        else [("Replace the origin", "replace"), ("Insert below the origin", "below")]
+    )
+    for number, block in enumerate(chat_documents.answer_blocks(markdown)):
+        stop = block.line + len(block.text.splitlines()) + 2
+        if lines is None or (lines.start < stop and block.line < lines.stop):
+            for title, where in places:
+                given = argument | {"block": number, "where": where}
+                offers.append((block.line, types.Command(title, INSERT, arguments=[given])))
+    return offers
 
 
-def _is_kind(kind: str, wanted: str) -> bool:
-    return not wanted or kind == wanted or kind.startswith(wanted + ".")
+async def _act(ls: "ClLsp", command: str, arguments: Any) -> Outcome:
+    return await rewrites.act(ls, _checked(Asked.of, command, arguments))
 
 
-def selected(snapshot: Snapshot, end: int) -> str:
-    """The code from the snapshot's cursor to offset `end`, or, if that is none, its paragraph."""
-    if snapshot.text[snapshot.offset : end].strip():
-        return snapshot.text[snapshot.offset : end]
-    start = snapshot.text.rfind("\n\n", 0, snapshot.offset) + 1
-    stop = snapshot.text.find("\n\n", snapshot.offset)
-    return snapshot.text[start : stop if stop >= 0 else len(snapshot.text)].strip("\n")
+async def _send(ls: "ClLsp", path: Path, _given: dict[str, Any]) -> Outcome:
+    await ls.chats.send(path)
+    return Outcome("shown", path.as_uri())
 
 
-def cut(code: str) -> str:
-    """At most MAX_SELECTION characters of it, whole lines."""
-    return code if len(code) <= MAX_SELECTION else code[: code.rfind("\n", 0, MAX_SELECTION) + 1]
+async def _stop(ls: "ClLsp", path: Path, _given: dict[str, Any]) -> Outcome:
+    if not ls.chats.is_answering(path):
+        return Outcome("nothing", path.as_uri())
+    ls.chats.stop(path)
+    return Outcome("applied", path.as_uri())
 
 
-async def ask(backend: Backend, action: Action, language: str, code: str, max_tokens: int) -> str:
-    """The answer as Markdown, with the question in it. Raises EngineGone or EngineRefused."""
-    sent = cut(code)
-    fenced = f"```{language}\n{sent.rstrip()}\n```"
-    question = f"{action.question.format(language=language)}\n{fenced}"
-    request = ChatRequest([{"role": "user", "content": question}], backend.model, max_tokens)
-    answer = ""
-    async for chunk in backend.chat(request):
-        answer += chunk.text
-    note = "" if sent == code else f" (its first {len(sent):,} of {len(code):,} characters)"
-    return f"# {action.title}{note}\n\n{fenced}\n\n{answer.strip()}\n"
+async def _insert(ls: "ClLsp", path: Path, given: dict[str, Any]) -> Outcome:
+    number, where = given.get("block"), given.get("where", "replace")
+    if not isinstance(number, int) or where not in ("replace", "below"):
+        raise JsonRpcInvalidParams("block is a number, where is replace or below")
+    await ls.chats.insert(path, number, where)
+    return Outcome("applied", path.as_uri())
 
 
-def keep(markdown: str, action: Action) -> Path:
-    """A file that the editor can show; old ones go after a day."""
-    folder = user_cache_path("cl-lsp") / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.md"):
-        if time.time() - old.stat().st_mtime > 86400:
-            old.unlink(missing_ok=True)
-    path = folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{action.name}.md"
-    path.write_text(markdown, encoding="utf-8")
-    return path
+def _of_document(
+    what: Callable[["ClLsp", Path, dict[str, Any]], Awaitable[Outcome]],
+) -> Callable[["ClLsp", str, Any], Awaitable[Outcome]]:
+    """A command whose argument names a chat document."""
+
+    def given(arguments: Any) -> tuple[Path, dict[str, Any]]:
+        [given] = arguments
+        path = chat_documents.path_of(actions.text_of(given["uri"]))
+        if path is None:
+            raise ValueError(f"{given['uri']} is no chat document")
+        return path, given
+
+    async def command(ls: "ClLsp", _name: str, arguments: Any) -> Outcome:
+        return await what(ls, *_checked(given, arguments))
+
+    return command
+
+
+def _checked(read: Callable[..., Any], *given: Any) -> Any:
+    try:
+        return read(*given)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise JsonRpcInvalidParams.of(error) from error
+
+
+def _command(
+    name: str, what: Callable[["ClLsp", str, Any], Awaitable[Outcome]]
+) -> Callable[["ClLsp", Any], Awaitable[dict[str, Any]]]:
+    """What goes wrong is shown, and told in the reply."""
+
+    async def command(ls: "ClLsp", arguments: Any) -> dict[str, Any]:
+        try:
+            outcome = await what(ls, name, arguments)
+        except ClLspError as error:
+            outcome = Outcome("failed", message=str(error))
+        if outcome.message:
+            failed = outcome.outcome == "failed"
+            kind = types.MessageType.Error if failed else types.MessageType.Warning
+            message = f"cl-lsp: {outcome.message}"
+            ls.window_show_message(types.ShowMessageParams(kind, message))
+        return outcome.told()
+
+    return command
+
+
+async def chat(ls: "ClLsp", params: Any) -> dict[str, Any]:
+    """A conversation without a document, for a view of the client's own."""
+    asked = _checked(chat_view.AskedInView.of, chat_view.plain(params))
+    try:
+        return await chat_view.answer(ls, asked)
+    except ClLspError as error:
+        raise RequestFailed(str(error)) from error
+
+
+COMMANDS: dict[str, Callable[["ClLsp", Any], Awaitable[dict[str, Any]]]] = {
+    actions.CHAT: _command(actions.CHAT, _act),
+    actions.FILL: _command(actions.FILL, _act),
+    SEND: _command(SEND, _of_document(_send)),
+    STOP: _command(STOP, _of_document(_stop)),
+    INSERT: _command(INSERT, _of_document(_insert)),
+}

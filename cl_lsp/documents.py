@@ -248,6 +248,15 @@ def width(text: str, encoding: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
+def position_at(text: str, offset: int, encoding: str) -> types.Position:
+    """The position of a code-point offset, in the units of `encoding`."""
+    ends = [m.end() for m in LINE_END.finditer(text, 0, offset)]
+    if ends and ends[-1] == offset and text[offset - 1 : offset + 1] == "\r\n":
+        ends.pop()  # it lies in the middle of a line end
+    start = ends[-1] if ends else 0
+    return types.Position(len(ends), width(text[start:offset], encoding))
+
+
 def read_file(path: Path, line: int, column: int) -> Snapshot:
     """A snapshot of a file on disk; `line` and `column` count from 1, in characters.
 

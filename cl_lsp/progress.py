@@ -12,15 +12,17 @@ from pygls.lsp.server import LanguageServer
 
 @contextlib.asynccontextmanager
 async def progress(
-    ls: LanguageServer, title: str, cancellable: bool = False
+    ls: LanguageServer, title: str, cancellable: bool = False, given: str | int | None = None
 ) -> AsyncIterator[Callable[[float], None]]:
     """Work-done progress that begins only if there is something to wait for.
 
-    If `cancellable`, the user's cancel is that of the task which runs the block.
+    If `cancellable`, the user's cancel is that of the task which runs the block. `given` is the
+    client's own token: it is not asked for another, and takes reports whatever it says it can do.
     """
     window = ls.client_capabilities.window
-    able = window is not None and window.work_done_progress
-    token, begun, shown = str(uuid.uuid4()), False, -1
+    able = given is not None or (window is not None and window.work_done_progress)
+    token = str(uuid.uuid4()) if given is None else given
+    begun, shown = False, -1
     tasks: set[asyncio.Task] = set()
     work = asyncio.current_task()
 
@@ -29,7 +31,8 @@ async def progress(
             work.cancel()
 
     async def begin() -> None:
-        await ls.work_done_progress.create_async(token)
+        if given is None:
+            await ls.work_done_progress.create_async(token)
         start = types.WorkDoneProgressBegin(title=title, cancellable=cancellable)
         ls.work_done_progress.begin(token, start)
         ls.work_done_progress.tokens[token].add_done_callback(on_cancel)

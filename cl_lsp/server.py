@@ -16,10 +16,11 @@ from .answers import Answer, Answers
 from .backend import Backend, Report
 from .cache import Cache
 from .candidates import Choosing, alternatives
+from .chats import Chats
 from .completion import Suggestion, accepted, suggest
 from .documents import Documents, Snapshot
 from .engines import Engines
-from .errors import ClLspError, EngineGone, EngineResting, Unreadable
+from .errors import ClLspError, EngineResting, Unreadable
 from .gate import Gate
 from .notebooks import SYNC, NotebookProtocol, Notebooks
 from .progress import progress
@@ -66,19 +67,17 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
         self._server.cache.forget(params.text_document.uri)
         self._server.surroundings.closed(params.text_document.uri)
         self._server.choosing.stop(params.text_document.uri)
+        self._server.chats.closed(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
     async def lsp_workspace__execute_command(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, params: types.ExecuteCommandParams
     ) -> Any:
-        if (command := control.COMMANDS.get(params.command)) is not None:
-            return await command(self._server, params.arguments)
         # pygls runs a command beside its request, where a cancel does not reach it.
-        try:
-            action, uri, at = chat.read_arguments(params.arguments)
-        except (TypeError, ValueError, KeyError) as error:
-            raise JsonRpcInvalidParams.of(error) from error
-        await run_chat_action(self._server, action, uri, at)
+        commands = control.COMMANDS | chat.COMMANDS
+        if (command := commands.get(params.command)) is None:
+            raise JsonRpcInvalidParams(f"there is no command {params.command!r}")
+        return await command(self._server, params.arguments)
 
 
 class ClLsp(RobustServer):
@@ -107,6 +106,7 @@ class ClLsp(RobustServer):
         self.answers = Answers(self._suggest)
         self.cache = Cache()
         self.choosing = Choosing()
+        self.chats = Chats(self)
         self.engines = Engines(
             self.scopes.of, lambda message: self.say_once(message), self._loading
         )
@@ -117,9 +117,7 @@ class ClLsp(RobustServer):
         self.feature(types.INITIALIZE)(on_initialize)
         self.feature(types.INITIALIZED)(on_initialized)
         self.feature(types.SHUTDOWN)(on_shutdown)
-        actions = types.CodeActionOptions(chat.KINDS)
-        self.feature(types.TEXT_DOCUMENT_CODE_ACTION, actions)(code_action)
-        self.command(chat.COMMAND)(run_chat_action)  # for the capability; Protocol runs it
+        chat.register(self)
         control.register(self)
         inline = types.InlineCompletionOptions()
         self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
@@ -251,17 +249,6 @@ class ClLsp(RobustServer):
             return self.scopes.of(uri).completion.prefetch and traits.structured
         return False
 
-    async def chat_refusal(self, uri: str = "") -> str | None:
-        """Why there can be no chat about a document; None if there can."""
-        if reason := self.gate.secret(uri):
-            return reason.sentence
-        try:
-            return (await self.engines.of("chat", uri).refusals(fresh=True)).get("chat")
-        except EngineGone:
-            return "the engine is not running yet; it starts with the next suggestion"
-        except ClLspError as error:
-            return str(error)
-
     async def close(self) -> None:
         await self.answers.close()
         await self.surroundings.close()
@@ -329,44 +316,6 @@ async def completion(ls: ClLsp, params: types.CompletionParams) -> types.Complet
     made = [items.menu_item(ls.documents, snapshot, line, one, able) for one in found]
     # What was typed since makes another request worth while.
     return types.CompletionList(is_incomplete=True, items=[item for item in made if item])
-
-
-async def code_action(ls: ClLsp, params: types.CodeActionParams) -> list[types.CodeAction]:
-    able = ls.client_capabilities.text_document
-    able = able.code_action if able else None
-    if able is None or able.code_action_literal_support is None:
-        return []
-    refusal = await ls.chat_refusal(params.text_document.uri)
-    if refusal is not None and not able.disabled_support:
-        return []
-    only = params.context.only
-    return chat.code_actions(params.text_document.uri, params.range, only, refusal)
-
-
-async def run_chat_action(ls: ClLsp, action: chat.Action, uri: str, at: types.Range) -> None:
-    """Ask about a range; show the answer as Markdown."""
-    try:
-        snapshot = ls.documents.snapshot(uri, at.start)
-        end = ls.documents.snapshot(uri, at.end).offset
-        async with progress(ls, f"cl-lsp: {action.title}", cancellable=True) as report:
-            report(0)
-            code, language = chat.selected(snapshot, end), snapshot.language
-
-            def ask(backend: Backend) -> Awaitable[str]:
-                return chat.ask(backend, action, language, code, ls.scopes.of(uri).chat.max_tokens)
-
-            answer = await ls.engines.ask("chat", ask, uri=uri)
-        path = chat.keep(answer, action)
-    except ClLspError as error:
-        ls.window_show_message(types.ShowMessageParams(types.MessageType.Error, f"cl-lsp: {error}"))
-        return
-    window = ls.client_capabilities.window
-    if window is not None and window.show_document and window.show_document.support:
-        # Its answer is not waited for: a client that sends none would hold up the command's.
-        ls.window_show_document(types.ShowDocumentParams(path.as_uri(), take_focus=True))
-    else:
-        message = f"cl-lsp: the answer is in {path}"
-        ls.window_show_message(types.ShowMessageParams(types.MessageType.Info, message))
 
 
 def _snapshot(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.lsp.client import LspClient, language_server
+from tests.lsp.editor import Editor
 from tests.lsp.fake_engine import FakeEngine, serving
 
 
@@ -20,3 +21,8 @@ async def engine(home: Path) -> AsyncIterator[FakeEngine]:
 async def client(engine: FakeEngine) -> AsyncIterator[LspClient]:
     async with language_server() as client:
         yield client
+
+
+@pytest.fixture
+async def editor(client: LspClient) -> Editor:
+    return Editor(client)
