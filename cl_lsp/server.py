@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from lsprotocol import types
@@ -12,22 +12,19 @@ from pygls.exceptions import JsonRpcInvalidParams
 from pygls.protocol import default_converter, lsp_method
 
 from . import __version__, chat, control, items, stdio, watching
-from .answers import Answer, Answers
-from .backend import Backend, Report
-from .cache import Cache
-from .candidates import Choosing, alternatives
+from .backend import Report
 from .chats import Chats
-from .completion import Suggestion, accepted, suggest
 from .documents import Documents, Snapshot
 from .engines import Engines
-from .errors import ClLspError, EngineResting, Unreadable
+from .errors import ClLspError, Unreadable
 from .gate import Gate
 from .notebooks import SYNC, NotebookProtocol, Notebooks
 from .progress import progress
-from .reasons import Reason, sentence
+from .reasons import Reason
 from .robust import RobustProtocol, RobustServer
 from .scopes import Scopes, path_of
 from .state import METHOD, Board, wanted
+from .suggesting import Suggesting
 from .trace import Record, Trace
 from .workspace import Workspace
 
@@ -63,10 +60,8 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
         self, params: types.DidCloseTextDocumentParams
     ) -> None:
         self._server.documents.close(params.text_document.uri)
-        self._server.answers.forget(params.text_document.uri)
-        self._server.cache.forget(params.text_document.uri)
+        self._server.suggesting.forget(params.text_document.uri)
         self._server.surroundings.closed(params.text_document.uri)
-        self._server.choosing.stop(params.text_document.uri)
         self._server.chats.closed(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
@@ -103,9 +98,7 @@ class ClLsp(RobustServer):
         self.settled.set()
         self.trace = Trace()
         self.board = Board(lambda state: self.protocol.notify(METHOD, state))
-        self.answers = Answers(self._suggest)
-        self.cache = Cache()
-        self.choosing = Choosing()
+        self.suggesting = Suggesting(self)
         self.chats = Chats(self)
         self.engines = Engines(
             self.scopes.of, lambda message: self.say_once(message), self._loading
@@ -135,98 +128,6 @@ class ClLsp(RobustServer):
             self._said.add(message)
             self.say(message, kind)
 
-    async def suggestion(self, method: str, snapshot: Snapshot) -> Suggestion | None:
-        """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
-        record = self.trace.begin(method, snapshot)
-        if not self.settled.is_set():
-            await control.settle(self)
-        if reason := self.gate.closed(snapshot):
-            return self.silent(record, snapshot.place, reason)
-        try:
-            found = await self._found(method, snapshot, record)
-        except asyncio.CancelledError:
-            record.ends(None, Reason.CANCELLED)
-            raise
-        except ClLspError as error:
-            return self.silent(record, snapshot.place, error.reason, str(error))
-        if found is None:
-            open_still = self.documents.is_open(snapshot.uri)
-            record.ends(None, Reason.OVERTAKEN if open_still else Reason.CLOSED)
-        elif not found.text:
-            return self.silent(record, snapshot.place, found.stop_reason or Reason.EMPTY, "", found)
-        else:
-            record.ends(found)
-            self.board.suggested(record.total_ms)
-        return found
-
-    def silent(
-        self, record: Record, place: str, reason: str, error: str = "", found: Any = None
-    ) -> Suggestion:
-        """No suggestion, for a reason that the editor's log, the status and the trace tell."""
-        found = found or Suggestion(stop_reason=reason)
-        record.ends(found, reason, error)
-        why = error or sentence(reason)
-        message = f"no suggestion at {place}: {reason}" + (f" ({why})" if why != reason else "")
-        self.window_log_message(types.LogMessageParams(types.MessageType.Log, message))
-        self.board.silent(reason, error)
-        return found
-
-    async def _found(self, method: str, snapshot: Snapshot, record: Record) -> Suggestion | None:
-        if (known := self.cache.get(snapshot)) is not None:
-            self.answers.overtake(snapshot.uri, method)
-            record.told("typed")
-            return known
-        try:
-            found = await self.answers.get(snapshot, method, record.told)
-        except EngineResting:
-            raise
-        except ClLspError as error:
-            self.say_once(str(error), types.MessageType.Error)
-            raise
-        if found is not None:
-            self.cache.put(snapshot, found)
-            if found.text and await self._prefetches(snapshot.uri):
-                self.answers.prefetch(accepted(snapshot, found))
-        return found
-
-    async def suggestions(
-        self, method: str, snapshot: Snapshot, invoked: bool
-    ) -> list[Suggestion] | None:
-        """Those at a cursor, the best first; several if someone `invoked` them. None: as above."""
-        self.choosing.stop(snapshot.uri)
-        found = await self.suggestion(method, snapshot)
-        if found is None or not found.text:
-            return None if found is None else []
-        if not invoked:
-            return [found]
-        others = await self.choosing.wait(snapshot.uri, self._alternatives(snapshot, found))
-        return None if others is None else [found, *others]
-
-    async def _alternatives(self, snapshot: Snapshot, first: Suggestion) -> list[Suggestion]:
-        uri = snapshot.uri
-        backend, config = self.engines.of("completion", uri), self.scopes.of(uri).completion
-        try:
-            snippets = self.surroundings.snippets
-            return await alternatives(backend, snapshot, config, first, snippets)
-        except ClLspError as error:
-            log.warning("no further suggestions at %s: %s", snapshot.place, error)
-            return []
-
-    async def _suggest(self, answer: Answer) -> Suggestion:
-        uri = answer.snapshot.uri
-        config = self.scopes.of(uri)
-
-        def ask(backend: Backend) -> Awaitable[Suggestion]:
-            answer.sent = False
-            return suggest(backend, answer, config.completion, self.surroundings.snippets)
-
-        self.board.asks(config.engine.model)
-        try:
-            # Without one that waits it is only there to be followed.
-            return await self.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
-        finally:
-            self.board.answered()
-
     @contextlib.asynccontextmanager
     async def _loading(self, title: str) -> AsyncIterator[Report]:
         self.board.loads(title.removeprefix("cl-lsp: "))
@@ -243,14 +144,8 @@ class ClLsp(RobustServer):
         self.surroundings.configure(lambda uri: self.scopes.of(uri).completion)
         control.show_switch(self)
 
-    async def _prefetches(self, uri: str) -> bool:
-        with contextlib.suppress(ClLspError):
-            traits = await self.engines.of("completion", uri).traits()
-            return self.scopes.of(uri).completion.prefetch and traits.structured
-        return False
-
     async def close(self) -> None:
-        await self.answers.close()
+        await self.suggesting.close()
         await self.surroundings.close()
         await self.engines.close()
 
@@ -296,7 +191,7 @@ async def inline_completion(
     info, line = params.context.selected_completion_info, params.position.line
     chosen, _, _ = items.with_selected(ls.documents, snapshot, info)
     invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    found = await ls.suggestions("inline", chosen, invoked)
+    found = await ls.suggesting.several("inline", chosen, invoked)
     if found is None:
         return None
     made = [items.inline_item(ls.documents, snapshot, line, one, info) for one in found]
@@ -307,7 +202,7 @@ async def completion(ls: ClLsp, params: types.CompletionParams) -> types.Complet
     snapshot = _snapshot(ls, "completion", params)
     if snapshot is None:  # nor will there be an item when more has been typed
         return types.CompletionList(is_incomplete=False, items=[])
-    found = await ls.suggestions("completion", snapshot, invoked=False)
+    found = await ls.suggesting.several("completion", snapshot, invoked=False)
     if found is None:
         return None
     able = ls.client_capabilities.text_document
@@ -328,7 +223,7 @@ def _snapshot(
         if error.reason in (Reason.BINARY, Reason.TOO_LARGE):
             ls.say_once(str(error))
         record = ls.trace.add(Record(method, uri, at.line, ""))
-        ls.silent(record, f"{uri.rpartition('/')[2]}:{at.line + 1}", error.reason)
+        ls.suggesting.silent(record, f"{uri.rpartition('/')[2]}:{at.line + 1}", error.reason)
         return None
 
 

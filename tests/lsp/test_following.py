@@ -24,7 +24,7 @@ async def typist(engine: FakeEngine) -> AsyncIterator[Typist]:
     typist = Typist(ClLsp(), engine)
     yield typist
     await until(typist.at_rest)
-    for answers in typist.ls.answers._of.values():
+    for answers in typist.ls.suggesting.answers._of.values():
         assert [answer.follows for answer in answers] in ([], [None])
     await typist.ls.close()
 
@@ -85,8 +85,8 @@ async def test_one_that_another_method_waits_for_goes_on(
     typist: Typist, engine: FakeEngine
 ) -> None:
     first = Snapshot(URI, 0, "python", "total" + AFTER, 5)
-    plain = asyncio.create_task(typist.ls.suggestion("completion", first))
-    inline = asyncio.create_task(typist.ls.suggestion("inline", first))
+    plain = asyncio.create_task(typist.ls.suggesting.one("completion", first))
+    inline = asyncio.create_task(typist.ls.suggesting.one("inline", first))
     await until(lambda: engine.open)
     second = await typist.ask("total_t")
     assert "follows" not in engine.requests[-1]
@@ -185,7 +185,7 @@ async def test_closing_the_document_ends_the_work(typist: Typist, engine: FakeEn
     engine.headers_s = 0.2
     await typist.ask("total")
     second = await typist.ask("total_t")
-    typist.ls.answers.forget(URI)
+    typist.ls.suggesting.answers.forget(URI)
     assert await second is None
     await until(typist.at_rest, 0.1)
     assert engine.finished == 0
@@ -195,7 +195,7 @@ async def test_closing_the_document_ends_the_work(typist: Typist, engine: FakeEn
 async def test_shutting_down_ends_the_work(typist: Typist, engine: FakeEngine) -> None:
     await typist.ask("total")
     second = await typist.ask("total_t")
-    await typist.ls.answers.close()
+    await typist.ls.suggesting.answers.close()
     assert typist.work() == []
     assert await second is None
 

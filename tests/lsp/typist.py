@@ -37,7 +37,7 @@ class Typist:
         self, before: str, after: str = AFTER, method: str = "inline"
     ) -> "asyncio.Task[Suggestion | None]":
         snapshot = Snapshot(URI, next(self._versions), "python", before + after, len(before))
-        return asyncio.create_task(self.ls.suggestion(method, snapshot))
+        return asyncio.create_task(self.ls.suggesting.one(method, snapshot))
 
     def work(self) -> list[asyncio.Task]:
         coroutines = ((task, task.get_coro()) for task in asyncio.all_tasks())

@@ -5,32 +5,28 @@ Messages go through memory instead of pipes; all else is what an editor gets.
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from cl_lsp.answers import Answer
 from cl_lsp.completion import Suggestion
 from cl_lsp.documents import Snapshot
 from cl_lsp.server import ClLsp
+from cl_lsp.suggesting import Suggesting
 from tests.lsp.client import LspClient
 
 
-class Observed(ClLsp):
+class Noting(Suggesting):
     """`note` is told what answered a request, and with which suggestion; None: it was overtaken."""
 
-    def __init__(self, note: Callable[[str, Suggestion | None], None]):
-        super().__init__()
+    def __init__(self, ls: ClLsp, note: Callable[[str, Suggestion | None], None]):
+        super().__init__(ls)
         self.note = note
-        self.problems: list[str] = []
-        self.say_once = lambda message, *_: self.problems.append(message)  # type: ignore[method-assign]
 
-    async def suggestion(self, method: str, snapshot: Snapshot, *rest: Any) -> Any:
-        ahead = self.answers._ahead.get(snapshot.uri)
-        prefetched = ahead is not None and ahead.snapshot.same(snapshot)
-        found = await super().suggestion(method, snapshot, *rest)
-        reason = getattr(found, "stop_reason", "")
-        self.note("typed" if reason == "typed" else "prefetched" if prefetched else "", found)
+    async def one(self, method: str, snapshot: Snapshot) -> Suggestion | None:
+        found = await super().one(method, snapshot)
+        mine = (r.source for r in self._ls.trace._records if found and r.found is found)
+        source = next(mine, "")
+        self.note(source if source in ("typed", "prefetched") else "", found)
         return found
 
     async def _suggest(self, answer: Answer) -> Suggestion:
@@ -39,11 +35,20 @@ class Observed(ClLsp):
             self.note("adopted", None)
         return found
 
+
+class Observed(ClLsp):
+    """Notes what it says, too."""
+
+    def __init__(self, note: Callable[[str, Suggestion | None], None]):
+        super().__init__()
+        self.suggesting = Noting(self, note)
+        self.problems: list[str] = []
+        self.say_once = lambda message, *_: self.problems.append(message)  # type: ignore[method-assign]
+
     async def indexed(self, seconds: float = 20) -> None:
         """The workspace is read, if this server reads one. Raises TimeoutError."""
-        surroundings = getattr(self, "surroundings", None)
         async with asyncio.timeout(seconds):
-            while not all(index.ready for index in getattr(surroundings, "_indexes", {}).values()):
+            while not all(index.ready for index in self.surroundings.indexes.values()):
                 await asyncio.sleep(0.05)
 
     async def background(self, seconds: float) -> None:
@@ -74,17 +79,11 @@ class _Process:
 
 
 async def _serve(ls: ClLsp, reader: asyncio.StreamReader) -> None:
-    protocol = ls.protocol
-    receive = getattr(protocol, "receive", None)
     with contextlib.suppress(asyncio.IncompleteReadError):
         while True:
             header = await reader.readuntil(b"\r\n\r\n")
             body = await reader.readexactly(int(header.split(b":")[1]))
-            if receive is not None:
-                receive(body)
-            else:
-                message = json.loads(body, object_hook=protocol.structure_message)
-                protocol.handle_message(message)
+            ls.protocol.receive(body)
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,145 @@
+"""From a cursor to what is shown there: the way of one request through cache, answers and engine.
+
+Every end has a name, which the editor's log, the status and the trace are told.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from lsprotocol import types
+
+from . import control
+from .answers import Answer, Answers
+from .backend import Backend
+from .cache import Cache
+from .candidates import Choosing, alternatives
+from .completion import Suggestion, accepted, suggest
+from .documents import Snapshot
+from .errors import ClLspError, EngineResting
+from .reasons import Reason, sentence
+from .trace import Record
+
+if TYPE_CHECKING:
+    from .server import ClLsp
+
+log = logging.getLogger(__name__)
+
+
+class Suggesting:
+    """Of one editor. What was made for a document is kept until the document is closed."""
+
+    def __init__(self, ls: "ClLsp"):
+        self._ls = ls
+        self.answers = Answers(self._suggest)
+        self._cache = Cache()
+        self._choosing = Choosing()
+
+    def forget(self, uri: str) -> None:
+        """The document is closed."""
+        self.answers.forget(uri)
+        self._cache.forget(uri)
+        self._choosing.stop(uri)
+
+    async def close(self) -> None:
+        await self.answers.close()
+
+    async def one(self, method: str, snapshot: Snapshot) -> Suggestion | None:
+        """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
+        record = self._ls.trace.begin(method, snapshot)
+        if not self._ls.settled.is_set():
+            await control.settle(self._ls)
+        if reason := self._ls.gate.closed(snapshot):
+            return self.silent(record, snapshot.place, reason)
+        try:
+            found = await self._found(method, snapshot, record)
+        except asyncio.CancelledError:
+            record.ends(None, Reason.CANCELLED)
+            raise
+        except ClLspError as error:
+            return self.silent(record, snapshot.place, error.reason, str(error))
+        if found is None:
+            open_still = self._ls.documents.is_open(snapshot.uri)
+            record.ends(None, Reason.OVERTAKEN if open_still else Reason.CLOSED)
+        elif not found.text:
+            return self.silent(record, snapshot.place, found.stop_reason or Reason.EMPTY, "", found)
+        else:
+            record.ends(found)
+            self._ls.board.suggested(record.total_ms)
+        return found
+
+    def silent(
+        self, record: Record, place: str, reason: str, error: str = "", found: Any = None
+    ) -> Suggestion:
+        """No suggestion, for a reason that the editor's log, the status and the trace tell."""
+        found = found or Suggestion(stop_reason=reason)
+        record.ends(found, reason, error)
+        why = error or sentence(reason)
+        message = f"no suggestion at {place}: {reason}" + (f" ({why})" if why != reason else "")
+        self._ls.window_log_message(types.LogMessageParams(types.MessageType.Log, message))
+        self._ls.board.silent(reason, error)
+        return found
+
+    async def _found(self, method: str, snapshot: Snapshot, record: Record) -> Suggestion | None:
+        if (known := self._cache.get(snapshot)) is not None:
+            self.answers.overtake(snapshot.uri, method)
+            record.told("typed")
+            return known
+        try:
+            found = await self.answers.get(snapshot, method, record.told)
+        except EngineResting:
+            raise
+        except ClLspError as error:
+            self._ls.say_once(str(error), types.MessageType.Error)
+            raise
+        if found is not None:
+            self._cache.put(snapshot, found)
+            if found.text and await self._prefetches(snapshot.uri):
+                self.answers.prefetch(accepted(snapshot, found))
+        return found
+
+    async def several(
+        self, method: str, snapshot: Snapshot, invoked: bool
+    ) -> list[Suggestion] | None:
+        """Those at a cursor, the best first; several if someone `invoked` them. None: as above."""
+        self._choosing.stop(snapshot.uri)
+        found = await self.one(method, snapshot)
+        if found is None or not found.text:
+            return None if found is None else []
+        if not invoked:
+            return [found]
+        others = await self._choosing.wait(snapshot.uri, self._alternatives(snapshot, found))
+        return None if others is None else [found, *others]
+
+    async def _alternatives(self, snapshot: Snapshot, first: Suggestion) -> list[Suggestion]:
+        uri = snapshot.uri
+        backend, config = self._ls.engines.of("completion", uri), self._ls.scopes.of(uri).completion
+        try:
+            snippets = self._ls.surroundings.snippets
+            return await alternatives(backend, snapshot, config, first, snippets)
+        except ClLspError as error:
+            log.warning("no further suggestions at %s: %s", snapshot.place, error)
+            return []
+
+    async def _suggest(self, answer: Answer) -> Suggestion:
+        uri = answer.snapshot.uri
+        config = self._ls.scopes.of(uri)
+
+        def ask(backend: Backend) -> Awaitable[Suggestion]:
+            answer.sent = False
+            return suggest(backend, answer, config.completion, self._ls.surroundings.snippets)
+
+        self._ls.board.asks(config.engine.model)
+        try:
+            # Without one that waits it is only there to be followed.
+            return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
+        finally:
+            self._ls.board.answered()
+
+    async def _prefetches(self, uri: str) -> bool:
+        with contextlib.suppress(ClLspError):
+            traits = await self._ls.engines.of("completion", uri).traits()
+            return self._ls.scopes.of(uri).completion.prefetch and traits.structured
+        return False
