@@ -134,7 +134,8 @@ async def _insert(ls: "ClLsp", path: Path, given: dict[str, Any]) -> Outcome:
     number, where = given.get("block"), given.get("where", "replace")
     if not isinstance(number, int) or where not in ("replace", "below"):
         raise JsonRpcInvalidParams("block is a number, where is replace or below")
-    await ls.chats.insert(path, number, where)
+    if not await ls.chats.insert(path, number, where):
+        return Outcome("nothing", path.as_uri(), "the code stands there already")
     return Outcome("applied", path.as_uri())
 
 
