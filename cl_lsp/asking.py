@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import control
 from .backend import Backend
 from .chat_documents import newest
 from .exchange import ChatRequest, Chunk
@@ -40,7 +41,8 @@ async def ask(
     the task that asks.
     """
     kept, dropped = newest(messages)
-    most = ls.config.chat.max_tokens
+    await control.settle(ls)  # it may say that a folder's code goes elsewhere
+    most = ls.scopes.of(uri).chat.max_tokens
     whole, began = Chunk(), time.monotonic()
 
     async with progress(ls, f"cl-lsp: {title}", cancellable=True, given=token) as report:
@@ -55,7 +57,7 @@ async def ask(
                     grown(whole.text)
             return whole
 
-        await ls.engines.ask("chat", read, again=lambda: not whole.text)
+        await ls.engines.ask("chat", read, lambda: not whole.text, uri)
     details = (whole.usage or {}).get("prompt_tokens_details") or {}
     return Reply(
         whole.text,

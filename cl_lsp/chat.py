@@ -46,7 +46,7 @@ async def code_action(ls: "ClLsp", params: types.CodeActionParams) -> list[types
         lines = range(params.range.start.line, params.range.end.line + 1)
         offered = _offers(ls, path, uri, lines) if wanted(KIND, params.context.only) else []
         return [types.CodeAction(f"cl-lsp: {c.title}", KIND, command=c) for _, c in offered]
-    return list(code_actions(params, await refusals(ls), bool(able.disabled_support)))
+    return list(code_actions(params, await refusals(ls, uri), bool(able.disabled_support)))
 
 
 async def code_lens(ls: "ClLsp", params: types.CodeLensParams) -> list[types.CodeLens]:
@@ -59,18 +59,20 @@ async def code_lens(ls: "ClLsp", params: types.CodeLensParams) -> list[types.Cod
     ]
 
 
-async def refusals(ls: "ClLsp") -> dict[str, str]:
-    """Why there is no `chat` or `infilling`, as far as that is known."""
+async def refusals(ls: "ClLsp", uri: str) -> dict[str, str]:
+    """Why there is no `chat` or `infilling` for a document, as far as that is known."""
+    if reason := ls.gate.secret(uri):
+        return {"chat": reason.sentence, "infilling": reason.sentence}
     refused = {}
     try:
-        told = await ls.engines.of("chat").refusals(fresh=True)
+        told = await ls.engines.of("chat", uri).refusals(fresh=True)
         refused |= {name: why for name, why in told.items() if name == "chat"}
     except EngineGone:
         refused["chat"] = "the engine is not running yet; it starts with the next suggestion"
     except ClLspError as error:
         refused["chat"] = str(error)
     try:
-        told = await ls.engines.of("completion").refusals()
+        told = await ls.engines.of("completion", uri).refusals()
         refused |= {name: why for name, why in told.items() if name == "infilling"}
     except EngineGone:
         pass  # it is started when it is needed
@@ -132,7 +134,8 @@ async def _insert(ls: "ClLsp", path: Path, given: dict[str, Any]) -> Outcome:
     number, where = given.get("block"), given.get("where", "replace")
     if not isinstance(number, int) or where not in ("replace", "below"):
         raise JsonRpcInvalidParams("block is a number, where is replace or below")
-    await ls.chats.insert(path, number, where)
+    if not await ls.chats.insert(path, number, where):
+        return Outcome("nothing", path.as_uri(), "the code stands there already")
     return Outcome("applied", path.as_uri())
 
 

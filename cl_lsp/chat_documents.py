@@ -221,5 +221,14 @@ def create(title: str, text: str) -> Path:
     raise OSError(f"{chats} is full of {name}")
 
 
+def replace(path: Path, text: str) -> None:
+    """Write a file at once: an editor that opens it meanwhile must not see half of it. Raises
+    OSError."""
+    beside = path.with_suffix(".new")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(encoded(text))
+    beside.replace(path)
+
+
 def encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")

@@ -8,7 +8,7 @@ from lsprotocol import types
 from .actions import quoted, range_of, text_of
 from .asking import Messages, ask
 from .fenced import blocks
-from .selection import select
+from .selection import ranged, select
 
 if TYPE_CHECKING:
     from .server import ClLsp
@@ -56,8 +56,7 @@ async def answer(ls: "ClLsp", asked: AskedInView) -> dict[str, Any]:
     """The reply. Raises ClLspError."""
     messages, notes = list(asked.messages), list[str]()
     if asked.uri is not None and asked.at is not None:
-        snapshot = ls.documents.snapshot(asked.uri, asked.at.start)
-        selection = select(snapshot, ls.documents.snapshot(asked.uri, asked.at.end).offset)
+        selection = select(*ranged(ls, asked.uri, asked.at))
         notes += [selection.note] if selection.note else []
         last = messages[-1]["content"]
         messages[-1] = {"role": "user", "content": f"{quoted(selection)}\n\n{last}"}

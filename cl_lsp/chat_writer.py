@@ -107,7 +107,7 @@ class Writer:
         text = read(self._path)
         if (wanted := growth(text, addition, self._put[False])) is not None:
             text = text[: wanted.start] + wanted.text + text[wanted.end :]
-            self._path.write_bytes(chat_documents.encoded(text))
+            chat_documents.replace(self._path, text)
         self._put[False] = len(addition)
 
 

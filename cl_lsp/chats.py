@@ -140,8 +140,11 @@ class Chats:
         except OSError as error:
             raise ClLspError(f"cannot read {path}: {error.strerror}") from error
 
-    async def insert(self, path: Path, number: int, where: Where) -> None:
-        """Put a code block of the answers at the document's origin. Raises ClLspError."""
+    async def insert(self, path: Path, number: int, where: Where) -> bool:
+        """Put a code block of the answers at the document's origin; False if it stands there.
+
+        Raises ClLspError.
+        """
         markdown = self.text(path)
         blocks = chat_documents.answer_blocks(markdown)
         if not 0 <= number < len(blocks):
@@ -157,10 +160,11 @@ class Chats:
             raise ClLspError(f"{origin.uri} has changed there: nothing was inserted")
         changes = _inserted(document, place, blocks[number].text, origin.column is not None, where)
         if not changes:
-            raise ClLspError("the code is there already: nothing was changed")
+            return False
         reason = await change(self._ls, document, changes, f"insert the code of {path.name}")
         if reason is not None:
             raise ClLspError(f"{reason}: nothing was inserted")
+        return True
 
     def _show(self, path: Path) -> None:
         window = self._ls.client_capabilities.window

@@ -15,6 +15,8 @@ FENCE = re.compile(r" {0,3}(`{3,}|~{3,})[ \t]*([^\s`]*)[^`]*$")
 ASIDE = {"text", "txt", "output", "console", "shell", "shellscript", "sh", "bash", "diff", "json"}
 TEXTS = re.compile(r'"""[\s\S]*?"""|\'\'\'[\s\S]*?\'\'\'|/\*[\s\S]*?\*/|(?:#|//).*')
 PROSE = re.compile(r"\s*(?:[-*]\s+|\d+\.\s+)?[A-Z`][\w'`-]*(?:,?\s+[\w'`-]+){3,}.*[.:!?]\s*$")
+WORD = re.compile(r"\w+")
+MAX_WORDS = 500  # that are compared: it takes the square of them
 NEAR, APART = 0.5, 0.2  # how alike the old code a block must be, and how much more than the others
 
 
@@ -112,4 +114,5 @@ def _aside(block: Block, language: str) -> bool:
 
 
 def _alike(one: str, other: str) -> float:
-    return SequenceMatcher(None, one, other, autojunk=False).ratio()
+    words = [WORD.findall(text)[:MAX_WORDS] for text in (one, other)]
+    return SequenceMatcher(None, *words, autojunk=False).ratio()

@@ -13,7 +13,9 @@ from .documents import Snapshot
 from .edits import line_end
 from .errors import ClLspError, EngineRefused
 from .exchange import Chunk, CompletionRequest
-from .postprocess import first_block, first_line, trim_overlap
+from .lines import first_block, first_line
+from .overlap import trim_overlap
+from .repetition import without_repetition
 
 MAX_TOKENS = 512
 SHORT = 128  # tokens, at the cursor
@@ -101,13 +103,18 @@ def _behind_docstring(lines: list[str], first: int, stop: int) -> int:
     return next(closed, first - 1) + 1
 
 
-async def fill(backend: Backend, gap: Hole, temperature: float = 0.0) -> str:
-    """The text for a hole; empty if there is none. Raises ClLspError."""
+async def fill(
+    backend: Backend, gap: Hole, around: tuple[str, str] = ("", ""), temperature: float = 0.0
+) -> str:
+    """The text for a hole; empty if there is none. Raises ClLspError.
+
+    `around`: what stands before and after the document, if it is a part of one.
+    """
     refused = await backend.refusals()
     if "infilling" in refused:
         raise EngineRefused(refused["infilling"])
     traits = await backend.traits()
-    before, after = _unix(gap.before), _unix(gap.after)
+    before, after = _unix(around[0] + gap.before), _unix(gap.after + around[1])
     request = CompletionRequest(
         prompt=traits.windows.before(before),
         suffix=traits.windows.after(after),
@@ -133,16 +140,17 @@ async def fill(backend: Backend, gap: Hole, temperature: float = 0.0) -> str:
     text = whole.text.rstrip()
     if whole.finish_reason == "length" and "\n" in text:
         text = text.rpartition("\n")[0]  # the last line is not finished
-    text = trim_overlap(text, after)
+    line_before = before.rpartition("\n")[2]
+    text = trim_overlap(without_repetition(text, line_before), after, line_before, request.language)
     if gap.text.endswith(("\n", "\r")) and text:
         text += "\n"
     return text.replace("\n", line_end(gap.snapshot.text))
 
 
-async def candidates(backend: Backend, gap: Hole) -> list[str]:
+async def candidates(backend: Backend, gap: Hole, around: tuple[str, str] = ("", "")) -> list[str]:
     """Up to three different ones, the likeliest first. Raises ClLspError."""
     temperatures = [0.0, *[TEMPERATURE] * (CANDIDATES - 1)]
-    asked = (fill(backend, gap, t) for t in temperatures)
+    asked = (fill(backend, gap, around, t) for t in temperatures)
     found = await asyncio.gather(*asked, return_exceptions=True)
     for error in found:
         if isinstance(error, BaseException):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pygls.uris import to_fs_path
 
-from . import actions, fills, tests_of
+from . import actions, control, fills, tests_of
 from .actions import Asked
 from .asking import Reply, ask
 from .backend import Backend
@@ -20,7 +20,7 @@ from .edits import fitted, minimal
 from .errors import ClLspError
 from .fenced import NoCode, code_of, fence
 from .progress import progress
-from .selection import Selection, select
+from .selection import Selection, ranged, select
 from .structure import lines_of
 
 if TYPE_CHECKING:
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
 async def act(ls: "ClLsp", asked: Asked) -> Outcome:
     """Raises ClLspError for what could not even be asked."""
-    snapshot = ls.documents.snapshot(asked.uri, asked.at.start)
-    end = ls.documents.snapshot(asked.uri, asked.at.end).offset
+    snapshot, end = ranged(ls, asked.uri, asked.at)
     document = ls.documents.get(asked.uri)
     assert document is not None
     if asked.action.gives == "fill":
@@ -98,16 +97,17 @@ async def _create(ls: "ClLsp", selection: Selection, code: str) -> None:
 
 async def _fill(ls: "ClLsp", document: Document, gap: fills.Hole) -> Outcome:
     title = actions.ACTIONS[gap.what].title
-    many = gap.what == "candidates"
+    many, around = gap.what == "candidates", ls.documents.around(document.uri)
+    await control.settle(ls)
 
     async def ask_engine(backend: Backend) -> list[str]:
         if many:
-            return await fills.candidates(backend, gap)
-        return [text] if (text := await fills.fill(backend, gap)) else []
+            return await fills.candidates(backend, gap, around)
+        return [text] if (text := await fills.fill(backend, gap, around)) else []
 
     async with progress(ls, f"cl-lsp: {title}", cancellable=True) as report:
         report(0)
-        found = await ls.engines.ask("completion", ask_engine)
+        found = await ls.engines.ask("completion", ask_engine, uri=document.uri)
     found = [text for text in found if text.strip() and text != gap.text]
     if not found:
         return Outcome("nothing", message=f"{title}: the model has nothing to put there")

@@ -1,10 +1,16 @@
 """What of a document a question is about: whole lines, cut by structure if they are too many."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lsprotocol import types
 
 from . import structure
 from .documents import Snapshot
 from .errors import ClLspError
+
+if TYPE_CHECKING:
+    from .server import ClLsp
 
 MAX_SELECTION = 8000  # characters: half of what a model of 4,096 tokens sees
 
@@ -35,6 +41,17 @@ class Selection:
     @property
     def name(self) -> str:
         return self.snapshot.uri.rpartition("/")[2]
+
+
+def ranged(ls: "ClLsp", uri: str, at: types.Range) -> tuple[Snapshot, int]:
+    """A document with the cursor where a range begins, and the offset of its end; of a notebook the
+    cell alone, to which positions and edits belong. Raises Unreadable."""
+    around = len(ls.documents.around(uri)[0])
+    snapshot = ls.documents.snapshot(uri, at.start)
+    end = ls.documents.snapshot(uri, at.end).offset - around
+    document = ls.documents.get(uri)
+    text = document.text if document else snapshot.text
+    return replace(snapshot, text=text, offset=snapshot.offset - around, line=None), end
 
 
 def select(snapshot: Snapshot, end: int) -> Selection:

@@ -167,7 +167,7 @@ async def test_an_explanation_streams_into_an_open_document(
 
 
 async def test_without_edits_the_file_is_written(editor: Editor, engine: FakeEngine) -> None:
-    await editor.start(None, capable={"workspace": {}, "window": {}})
+    await editor.start(None, able={"workspace": {}, "window": {}})
     editor.open(TEXT)
     outcome = await editor.act("explain", (3, 6))
     path = path_of(outcome["document"])

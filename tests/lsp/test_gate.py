@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lsp.client import LspClient
+from tests.lsp.client import LspClient, LspError
 from tests.lsp.fake_engine import FakeEngine
 
 TEXT = "def f(x):\n    re\n\nf(1)\n"
@@ -88,10 +88,15 @@ async def test_what_is_private_goes_to_no_model_unless_asked(
     for name in names:
         client.open(TEXT, uri := f"{project}/{name}")
         assert await reason(client, uri) == why, name
-        [action] = await client.code_actions((0, 0), (1, 0), uri=uri)
-        assert key in action["disabled"]["reason"]
-        await client.command("cl-lsp.chat", "explain", uri, [0, 0, 1, 0])
-        assert key in client.messages()[-1]
+        actions = await client.code_actions((0, 0), (1, 0), uri=uri)
+        assert actions and all(key in action["disabled"]["reason"] for action in actions)
+        at = {"start": {"line": 0, "character": 0}, "end": {"line": 1, "character": 0}}
+        for command, action in (("cl-lsp.chat", "explain"), ("cl-lsp.fill", "here")):
+            told = await client.command(command, {"action": action, "uri": uri, "range": at})
+            assert key in told["message"] and key in client.messages()[-1]
+        with pytest.raises(LspError, match=key):
+            messages = [{"role": "user", "content": "What is it?"}]
+            await client.request("cl-lsp/chat", {"messages": messages, "uri": uri, "range": at})
     assert engine.requests == []
     settings = {"privacy": {key: True}}
     client.notify("workspace/didChangeConfiguration", {"settings": settings})

@@ -140,7 +140,8 @@ async def test_nothing_goes_out_and_only_the_users_socket_is_open(outgoing: Outg
         for column, character in enumerate("self.", 12):
             client.insert(character, 20, column)
             assert await client.inline(20, column + 1) is not None
-        [action] = await client.code_actions((18, 0), (20, 0))
+        only = ["cl-lsp.explain"]
+        [action] = await client.code_actions((18, 0), (20, 0), only=only)
         assert "embedded cannot do chat" in action["disabled"]["reason"]
         pid = json.loads(cl_lsp("status", "--json").stdout)["pid"]
         assert sockets(pid) == ([], [str(default_socket())])
