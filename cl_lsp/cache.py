@@ -3,6 +3,7 @@
 from collections import deque
 from dataclasses import dataclass
 
+from .ahead import finishes
 from .brackets import auto_closed, merge_closers
 from .completion import Suggestion
 from .documents import Snapshot
@@ -19,16 +20,18 @@ class Known:
     found: Suggestion
 
     def at(self, snapshot: Snapshot) -> Suggestion | None:
-        """What is left of it there; None if anything else has changed, or nothing is left."""
+        """What is left of it there, nothing behind a line that it finished; None if anything else
+        has changed."""
         closers = auto_closed(snapshot.line_after)
         if not snapshot.before.startswith(self.before):
             return None
         typed = snapshot.before[len(self.before) :]
         left = self.found.written[len(typed) :]
-        if not (self.found.written.startswith(typed) and left.strip()):
+        if not self.found.written.startswith(typed) or snapshot.after[len(closers) :] != self.rest:
             return None
-        if snapshot.after[len(closers) :] != self.rest:
-            return None
+        if not left.strip():
+            done = not left and finishes(snapshot, self.found)
+            return Suggestion(stop_reason=self.found.stop_reason) if done else None
         text = merge_closers(left, closers, snapshot.language) if closers else left
         return Suggestion(text, len(closers), "typed", written=left)
 

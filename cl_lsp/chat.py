@@ -42,6 +42,7 @@ async def code_action(ls: "ClLsp", params: types.CodeActionParams) -> list[types
     if able is None or able.code_action_literal_support is None:
         return []
     uri = params.text_document.uri
+    ls.warming.visit(uri, params.range.start)
     if (path := chat_documents.path_of(uri)) is not None:
         lines = range(params.range.start.line, params.range.end.line + 1)
         offered = _offers(ls, path, uri, lines) if wanted(KIND, params.context.only) else []

@@ -118,13 +118,6 @@ def suggestion_of(whole: Chunk, at: Surroundings, snapshot: Snapshot) -> Suggest
     )
 
 
-def accepted(snapshot: Snapshot, found: Suggestion) -> Snapshot:
-    """The document with the suggestion in it, and the cursor behind what was written."""
-    offset = snapshot.offset
-    text = snapshot.text[:offset] + found.text + snapshot.text[offset + found.replaced :]
-    return replace(snapshot, text=text, offset=offset + len(found.text), line=None)
-
-
 async def read(
     chunks: AsyncGenerator[Chunk],
     request: CompletionRequest,

@@ -99,6 +99,11 @@ class CompletionConfig:
     """Ask for what follows a suggestion while it is shown, so that it is there when it is accepted.
     Of servers elsewhere only another cl-lsp is asked so."""
 
+    warming: bool = setting(True, workspace=True)
+    """Let the engine read what stands around the cursor when a document is opened or saved and when
+    the cursor jumps, so that the first key there is answered as soon as the others. Of servers
+    elsewhere only another cl-lsp is asked so."""
+
     snippets: bool = setting(True, workspace=True)
     """Send pieces of the workspace's other files that the cursor may need: see
     [context.md](context.md)."""

@@ -26,6 +26,7 @@ from .scopes import Scopes, path_of
 from .state import METHOD, Board, wanted
 from .suggesting import Suggesting
 from .trace import Record, Trace
+from .warming import Warming
 from .workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
     ) -> None:
         document = self._server.documents.open(params.text_document)
         self._server.surroundings.opened(document.uri)
+        self._server.warming.visit(document.uri, types.Position(0, 0))
         if document.problem:
             self._server.say_once(f"no suggestions in {document.uri}: {document.problem}")
 
@@ -61,6 +63,7 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
     ) -> None:
         self._server.documents.close(params.text_document.uri)
         self._server.suggesting.forget(params.text_document.uri)
+        self._server.warming.forget(params.text_document.uri)
         self._server.surroundings.closed(params.text_document.uri)
         self._server.chats.closed(params.text_document.uri)
 
@@ -99,6 +102,7 @@ class ClLsp(RobustServer):
         self.trace = Trace()
         self.board = Board(lambda state: self.protocol.notify(METHOD, state))
         self.suggesting = Suggesting(self)
+        self.warming = Warming(self)
         self.chats = Chats(self)
         self.engines = Engines(
             self.scopes.of, lambda message: self.say_once(message), self._loading
@@ -115,6 +119,7 @@ class ClLsp(RobustServer):
         inline = types.InlineCompletionOptions()
         self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
         watching.register(self)
+        self.warming.register()
 
     def say(self, message: str, kind: types.MessageType = types.MessageType.Warning) -> None:
         log.warning("%s", message)
@@ -145,6 +150,7 @@ class ClLsp(RobustServer):
         control.show_switch(self)
 
     async def close(self) -> None:
+        self.warming.stop()
         await self.suggesting.close()
         await self.surroundings.close()
         await self.engines.close()

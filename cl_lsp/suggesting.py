@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from . import control
+from .ahead import expected
 from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
 from .candidates import Choosing, alternatives
-from .completion import Suggestion, accepted, suggest
+from .completion import Suggestion, suggest
 from .documents import Snapshot
 from .errors import ClLspError, EngineResting
 from .reasons import Reason, sentence
@@ -49,6 +50,7 @@ class Suggesting:
     async def one(self, method: str, snapshot: Snapshot) -> Suggestion | None:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
         record = self._ls.trace.begin(method, snapshot)
+        self._ls.warming.been(snapshot)
         if not self._ls.settled.is_set():
             await control.settle(self._ls)
         if reason := self._ls.gate.closed(snapshot):
@@ -97,7 +99,7 @@ class Suggesting:
         if found is not None:
             self._cache.put(snapshot, found)
             if found.text and await self._prefetches(snapshot.uri):
-                self.answers.prefetch(accepted(snapshot, found))
+                self.answers.prefetch(expected(snapshot, found))
         return found
 
     async def several(

@@ -102,7 +102,7 @@ class LspClient:
         `root` and `folders` are URIs of the workspace.
         """
         if options is None or isinstance(options, dict):
-            completion = {"prefetch": False, "timeBudgetMs": 0}
+            completion = {"prefetch": False, "warming": False, "timeBudgetMs": 0}
             completion |= (options or {}).get("completion", {})
             options = (options or {}) | {"completion": completion}
         text_document: dict[str, Any] = {"inlineCompletion": {}} if inline else {}

@@ -13,6 +13,7 @@ from cl_lsp.completion import Suggestion
 from cl_lsp.documents import Snapshot
 from tests.lsp.client import URI, LspClient
 from tests.lsp.fake_engine import FakeEngine
+from tests.lsp.typist import until
 
 TEXT = "def f(x):\n    re\n\nf(1)\n"
 
@@ -36,9 +37,9 @@ async def test_typing_through_asks_once(client: LspClient, engine: FakeEngine) -
         assert item["insertText"] == "turn x"[n + 1 :]
         assert item["range"]["start"] == {"line": 1, "character": 7 + n}
     assert len(engine.requests) == 1
-    client.insert("x", 1, 11)  # nothing is left of it
-    await client.inline(1, 12)
-    assert len(engine.requests) == 2
+    client.insert("x", 1, 11)  # the line is finished, and nobody has to be asked for that either
+    assert (await client.inline(1, 12))["items"] == []
+    assert len(engine.requests) == 1
 
 
 async def test_what_still_runs_is_stopped(client: LspClient, engine: FakeEngine) -> None:
@@ -72,7 +73,7 @@ async def test_what_still_runs_is_stopped(client: LspClient, engine: FakeEngine)
         (("g(", ")\nb"), "f(x)", ("g(f(", "))\nb"), "x))"),
         (("g(", ")\nb"), "f(x)", ("g(", ")\nb"), "f(x))"),
         (("def f():", "\nb"), "\n    x\n    y", ("def f():\n    ", "\nb"), "x\n    y"),
-        (("a = ", "\nb"), "f(x)", ("a = f(x)", "\nb"), None),  # all of it
+        (("a = ", "\nb"), "f(x)", ("a = f(x)", "\nb"), ""),  # all of it: the line is finished
         (("a = ", "\nb"), "f(x) ", ("a = f(x)", "\nb"), None),
         (("a = ", "\nb"), "f(x)", ("a = g", "\nb"), None),  # something else
         (("a = ", "\nb"), "f(x)", ("a =", "\nb"), None),  # deleted
@@ -91,7 +92,7 @@ def test_what_is_left(
     assert (found and found.text) == left
     if found is not None:
         assert found.replaced == len(now[1].partition("\n")[0])
-        assert found.stop_reason == "typed"
+        assert found.stop_reason == ("typed" if left else "line")
     cache.forget(URI)
     assert cache.get(snapshot(*made)) is None
 
@@ -113,12 +114,13 @@ def test_typed_and_left_are_what_was_written(written: str, n: int) -> None:
     if written[n:].strip():
         assert found is not None and written[:n] + found.text == written
     else:
-        assert found is None
+        assert found is None or not found.text
 
 
 async def test_what_follows_is_there_when_it_is_accepted(
     client: LspClient, engine: FakeEngine
 ) -> None:
+    engine.stop_reason = "max_tokens"  # or the next request of use were the one after Enter
     await client.initialize(options={"completion": {"prefetch": True}})
     client.open(TEXT)
     assert (await client.inline(1, 6))["items"][0]["insertText"] == "turn x"
@@ -134,6 +136,7 @@ async def test_what_follows_is_there_when_it_is_accepted(
 async def test_what_is_on_its_way_is_waited_for_or_given_up(
     client: LspClient, engine: FakeEngine
 ) -> None:
+    engine.stop_reason = "max_tokens"  # or the next request of use were the one after Enter
     await client.initialize(options={"completion": {"prefetch": True}})
     client.open(TEXT)
     await client.inline(1, 6)
@@ -153,12 +156,13 @@ async def test_what_is_on_its_way_is_waited_for_or_given_up(
     client.insert("?", 1, 14)
     await client.inline(1, 15)
     # What was made ahead of the accepted one, and of "=", was for nothing.
-    assert [engine.ends[n] for n in (4, 5, 6)] == ["cancelled", "line", "cancelled"]
+    assert [engine.ends[n] for n in (4, 5, 6)] == ["cancelled", "max_tokens", "cancelled"]
 
 
 async def test_who_waits_for_it_is_overtaken_by_the_next_key(
     client: LspClient, engine: FakeEngine
 ) -> None:
+    engine.stop_reason = "max_tokens"  # or the next request of use were the one after Enter
     await client.initialize(options={"completion": {"prefetch": True}})
     client.open(TEXT)
     engine.delay_s = 0.4
@@ -194,3 +198,20 @@ async def test_it_takes_no_time(client: LspClient, engine: FakeEngine) -> None:
     print(f"\n{statistics.median(took):.2f} ms")
     assert len(engine.requests) == 1
     assert min(statistics.median(took[i : i + 33]) for i in (0, 33, 66)) <= 1
+
+
+async def test_a_finished_line_needs_no_engine_and_what_follows_enter_is_there(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    engine.text = "return 1"
+    await client.initialize(options={"completion": {"prefetch": True}})
+    client.open("def f(x):\n\t")
+    assert (await client.inline(1, 1))["items"][0]["insertText"] == "return 1"
+    await until(lambda: engine.finished == 2)
+    assert engine.requests[1]["prompt"] == "def f(x):\n\treturn 1\n"  # one step back
+    client.insert("return 1", 1, 1)
+    assert (await client.inline(1, 9))["items"] == []
+    client.insert("\n", 1, 9)
+    assert (await client.inline(2, 0))["items"][0]["insertText"] == "return 1"
+    source = [one["source"] for one in (await client.request("cl-lsp/trace", {}))["requests"]]
+    assert source == ["engine", "typed", "prefetched"]

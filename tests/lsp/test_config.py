@@ -67,7 +67,7 @@ def test_what_a_repository_may_set_is_harmless() -> None:
     allowed = {entry.key: entry.workspace for entry in manual() if entry.workspace}
     free = ["chat.maxTokens", *(f"completion.{key}" for key in (
         "maxTokens", "timeBudgetMs", "popup", "prefetch", "snippets", "snippetCharacters",
-        "inComments", "inStrings", "candidates"))]  # fmt: skip
+        "inComments", "inStrings", "candidates", "warming"))]  # fmt: skip
     stricter = ["completion.enabled", "completion.disabledLanguages", "completion.disabledGlobs"]
     stricter += ["privacy.ignoredGlobs"]
     assert allowed == dict.fromkeys(free, True) | dict.fromkeys(stricter, "stricter")
