@@ -199,7 +199,7 @@ async def run_complete(args: argparse.Namespace) -> int:
     try:
         await backend.ready(partial(_waiting, []))
         model = await _name(backend)
-        completion = CompletionConfig(max_tokens=args.max_tokens)
+        completion = CompletionConfig(max_tokens=args.max_tokens, time_budget_ms=0)
         found = await suggest(backend, Answer(snapshot), completion)
     finally:
         if sys.stderr.isatty():

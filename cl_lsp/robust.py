@@ -91,6 +91,12 @@ class RobustProtocol(LanguageServerProtocol):
         if "id" in data and "method" in data:
             self._send_response(data["id"], error=types.ResponseError(code, f"cl-lsp: {why}"))
 
+    def _handle_cancel_notification(self, msg_id: Any) -> None:
+        if _is_id(msg_id):
+            super()._handle_cancel_notification(msg_id)
+        else:
+            log.warning("ignored: a cancel of what is no id: %s", _short(msg_id))
+
     def _execute_handler(
         self, msg_id: Any, handler: Any, callback: Any, args: Any = None, kwargs: Any = None
     ) -> None:

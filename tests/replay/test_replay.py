@@ -76,7 +76,10 @@ async def test_a_suffix_that_is_repeated_is_counted(home: Path) -> None:
 
 
 async def test_a_bracket_too_many_is_counted(home: Path) -> None:
-    with patch("cl_lsp.postprocess.tidy", lambda text: text):
+    with (
+        patch("cl_lsp.postprocess.without_unopened", lambda text, at: text),
+        patch("cl_lsp.postprocess.closed", lambda text, at, cut_short: text),
+    ):
         line = await scripted(FakeEngine(text="z)"), home)
     assert line["unbalanced"] > 0.5
     assert (line["saved_keys"], line["accepted"]) == (0, 0)
