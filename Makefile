@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
+# Real ones, unpacked into .cache; nothing is installed.
+EDITORS := .cache/nvim/nvim .cache/nvim-0.11/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim
 report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 # Without an NVIDIA GPU a CPU build does; where pip's index has one of this version it is taken.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
@@ -32,11 +34,18 @@ soak: .venv/dev
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
-test-editors: .venv/dev .cache/nvim/nvim
+test-editors: .venv/dev $(EDITORS)
 	$(PYTEST) -m editor $(call report,editor)
 
-.cache/nvim/nvim: tests/e2e/get-nvim.sh
-	tests/e2e/get-nvim.sh .cache/nvim
+.cache/nvim/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim: .cache/%: tests/e2e/unpack-debian.sh
+	tests/e2e/get-$(*D).sh .cache/$(*D)
+
+.cache/nvim-0.11/nvim: tests/e2e/get-nvim-0.11.sh .venv/bin/python
+	PYTHON=$(BIN)/python tests/e2e/get-nvim-0.11.sh .cache/nvim-0.11
+
+# The Neovim plugin, for a release.
+dist/cl-lsp.nvim.tar.gz: editors/nvim/package.sh $(shell find editors/nvim -type f)
+	mkdir -p dist && editors/nvim/package.sh $@
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("cl-lsp needs Python 3.11 or newer: make PYTHON=…" if sys.version_info < (3, 11) else 0)'

@@ -170,7 +170,9 @@ async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
     told = (config.completion.popup for config in ls.scopes.all())
     popup = next((wish for wish in told if wish is not None), None)
     if popup or (popup is None and not inline):
-        ls.feature(types.TEXT_DOCUMENT_COMPLETION, types.CompletionOptions())(completion)
+        # Not empty: ALE takes an empty object for none.
+        options = types.CompletionOptions(resolve_provider=False)
+        ls.feature(types.TEXT_DOCUMENT_COMPLETION, options)(completion)
 
 
 async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:

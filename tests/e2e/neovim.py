@@ -53,7 +53,7 @@ class Home:
             "TMUX_TMPDIR": str(self.path),
             "XDG_RUNTIME_DIR": str(self.path / "run"),
             "XDG_STATE_HOME": str(self.path / "state"),
-        }
+        } | {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
 
     @property
     def lsp_log(self) -> Path:
@@ -251,22 +251,30 @@ def editor_at(address: Path, press: Callable[[str], object] | None = None) -> It
 
 
 @contextlib.contextmanager
+def running(home: Home, address: Path, *command: str | Path) -> Iterator[subprocess.Popen]:
+    """A Neovim without a screen, in the user's project."""
+    process = subprocess.Popen(
+        [*command, "--listen", address],
+        env=home.env,
+        cwd=home.path / "project",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
 def neovims(home: Home, count: int) -> Iterator[list[Editor]]:
     """So many Neovims without a screen, started at once on the same file."""
     with contextlib.ExitStack() as stack:
-        processes, addresses = [], [home.path / f"nvim{i}.sock" for i in range(count)]
-        for address in addresses:
-            process = subprocess.Popen(
-                [NVIM, "--headless", "-n", "-u", INIT, "--listen", address, "inventory.py"],
-                env=home.env,
-                cwd=home.path / "project",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            processes.append(process)
+        addresses = [home.path / f"nvim{i}.sock" for i in range(count)]
+        command = [NVIM, "--headless", "-n", "-u", INIT, "inventory.py"]
+        processes = [stack.enter_context(running(home, at, *command)) for at in addresses]
         editors = [stack.enter_context(editor_at(address)) for address in addresses]
         yield editors
         for editor, process in zip(editors, processes, strict=True):

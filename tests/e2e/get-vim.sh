@@ -1,0 +1,21 @@
+#!/bin/bash
+# get-vim.sh DIR: Vim 9 with ALE, a language client, runnable as DIR/vim; nothing is installed.
+set -euo pipefail
+[ $# = 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }
+here=$(realpath "$(dirname "$0")")
+prefix=$(realpath -m "$1")
+root=$prefix/root
+
+if ! [ -x "$prefix/vim" ]; then
+  "$here/unpack-debian.sh" "$prefix" usr/bin/vim.nox vim-nox vim-ale
+  mkdir -p "$prefix/pack/debian/start"
+  ln -sfn "$root/usr/share/vim-ale" "$prefix/pack/debian/start/ale"
+  cat >"$prefix/vim" <<END
+#!/bin/sh
+export VIMRUNTIME="$(echo "$root"/usr/share/vim/vim9*)"
+exec "$root/usr/bin/vim.nox" --cmd "set packpath^=$prefix" "\$@"
+END
+  chmod +x "$prefix/vim"
+fi
+touch "$prefix/vim" # make compares it with this script
+"$prefix/vim" --version | sed -n 1p

@@ -1,0 +1,134 @@
+""":ClLsp in real Neovims, with a scripted engine: it chats without a model."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.neovim import NVIM, Home, home
+from tests.e2e.plugin import PluginEditor, both, install, plugin_editor, wait_for
+from tests.e2e.scripted import scripted_engine
+from tests.lsp.fake_engine import FakeEngine
+
+__all__ = ["home"]  # a fixture
+
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(90)]
+
+
+@pytest.fixture
+def engine(home: Home) -> Iterator[FakeEngine]:
+    with scripted_engine(home, FakeEngine(text="one")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def editor(
+    home: Home, engine: FakeEngine, request: pytest.FixtureRequest
+) -> Iterator[PluginEditor]:
+    install(home)
+    (home.path / "project/a.py").write_text("total = \n\n\ndef double(x):\n    return x + x\n")
+    with plugin_editor(home, "a.py", nvim=getattr(request, "param", NVIM)) as editor:
+        yield editor
+        assert "Error" not in editor.messages, editor.messages
+
+
+def statusline(editor: PluginEditor) -> str:
+    return editor.lua("return require('cl_lsp').statusline()")
+
+
+@both
+def test_pause_resume_and_the_statusline(editor: PluginEditor, engine: FakeEngine) -> None:
+    engine.headers_s = 0.3
+    editor.insert("total =")
+    wait_for("a server that thinks", lambda: "…" in statusline(editor))
+    editor.wait_for_ghost("one")
+    wait_for("how long it took", lambda: re.fullmatch(r"cl-lsp \d+ ms", statusline(editor)))
+    editor.command("ClLsp pause")
+    wait_for("a pause", lambda: statusline(editor).endswith(" off"))
+    editor.press("x")
+    asked = len(engine.streams)
+    wait_for("no ghost text", lambda: editor.ghost() == "")
+    editor.command("ClLsp resume")
+    wait_for("its end", lambda: not statusline(editor).endswith(" off"))
+    assert len(engine.streams) == asked
+    editor.press("y")
+    editor.wait_for_ghost("one")
+    status = editor.command("ClLsp status")
+    assert "0.1.0" in status and "~/project" in status
+
+
+def test_the_trace_and_the_logs(editor: PluginEditor, home: Home, engine: FakeEngine) -> None:
+    engine.text = ""
+    editor.insert("total =")
+    wait_for("a request", lambda: engine.finished)
+    editor.press("\x1b")
+
+    def why() -> bool:
+        editor.command("ClLsp trace")
+        return "## Why there was nothing" in editor.lines
+
+    wait_for("the reason", why)
+    assert editor.lines[0] == "# cl-lsp: the last requests"
+    editor.press("q")
+    wait_for("its end", lambda: editor.lines[0] == "total = ")
+    editor.command("ClLsp log")
+    assert editor.lua("return vim.api.nvim_buf_get_name(0)") == str(home.lsp_log)
+    assert "nothing was logged yet" in editor.command("ClLsp log engine")
+
+
+def test_a_model_is_chosen(editor: PluginEditor, engine: FakeEngine) -> None:
+    editor.lua("vim.ui.select = function(items, _, chosen) chosen(items[1]) end")
+    editor.command("ClLsp model")
+    editor.insert("total =")
+
+    def asked(model: str) -> bool:
+        editor.press("x")  # until the server has the new setting
+        count = len(engine.requests)
+        wait_for("a request", lambda: len(engine.requests) > count)
+        return any(request.get("model") == model for request in engine.requests)
+
+    wait_for("the first of the list", lambda: asked("fake"))
+    wait_for("its name", lambda: statusline(editor).startswith("cl-lsp fake"))
+    editor.command("ClLsp model other")
+    wait_for("the other", lambda: asked("other"))
+
+
+def test_arguments_are_completed(editor: PluginEditor) -> None:
+    def completed(line: str) -> list[str]:
+        return editor.lua(f"return vim.fn.getcompletion({line!r}, 'cmdline')")
+
+    names = completed("ClLsp ")
+    assert names == sorted(names) and {"pause", "status", "trace", "model"} < set(names)
+    assert completed("ClLsp pa") == ["pause"]
+    assert completed("ClLsp log ") == ["engine", "server"]
+    assert completed("ClLsp model ") == ["chat", "completion", "fake"]
+    assert completed("ClLsp model chat ") == ["fake"]
+    assert "there is no :ClLsp nonsense" in editor.command("ClLsp nonsense")
+
+
+def test_help_and_health(editor: PluginEditor) -> None:
+    editor.command("help cl-lsp")
+    assert editor.lines[0].startswith("*cl-lsp.txt*")
+    for tag in [":ClLsp", "cl_lsp.accept()", "<Plug>(cl-lsp-accept-all)", "g:cl_lsp"]:
+        editor.command(f"help {tag}")
+    editor.command("checkhealth cl_lsp")
+    report = "\n".join(editor.lines)
+    assert "ERROR" not in report and "WARNING" not in report, report
+    assert "1 running" in report and "<Tab> accepts" in report
+
+
+@both
+def test_a_restart_and_a_server_that_is_killed(editor: PluginEditor, engine: FakeEngine) -> None:
+    def running() -> list[int]:
+        return editor.lua("return vim.tbl_map(function(c) return c.id end, vim.lsp.get_clients())")
+
+    first = running()
+    editor.command("ClLsp restart")
+    wait_for("another server", lambda: running() not in ([], first))
+    editor.wait_for_server()
+    second = running()
+    editor.command("lua vim.system({ 'pkill', '-9', '-P', tostring(vim.uv.os_getpid()) }):wait()")
+    wait_for("another server", lambda: running() not in ([], second))
+    editor.wait_for_server()
+    editor.insert("total =")
+    editor.wait_for_ghost("one")
