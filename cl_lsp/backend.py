@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from .breaker import Breaker
 from .client import EngineClient
@@ -46,6 +46,10 @@ class Backend(Protocol):
         """Why the model lacks a capability, by its name; as known, unless `fresh`."""
         ...
 
+    async def models(self) -> list[dict[str, Any]]:
+        """A card for each model that may be asked for, the default one first; `id` is certain."""
+        ...
+
     def complete(
         self, request: CompletionRequest, received: Callable[[], None]
     ) -> AsyncGenerator[Chunk]:
@@ -83,6 +87,9 @@ class Local:
 
     async def refusals(self, *, fresh: bool = False) -> dict[str, str]:
         return await self.client.refusals(self.model, fresh=fresh)
+
+    async def models(self) -> list[dict[str, Any]]:
+        return await self.client.models()
 
     def complete(
         self, request: CompletionRequest, received: Callable[[], None] = lambda: None
