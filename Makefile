@@ -2,11 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
+VSCODE := editors/vscode
+VSIX := dist/cl-lsp-0.1.0.vsix
 report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 # Without an NVIDIA GPU a CPU build does; where pip's index has one of this version it is taken.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 
-.PHONY: demo test lint eval-embedded test-editors soak clean
+.PHONY: demo test lint eval-embedded test-editors check-vscode package soak clean
 .DELETE_ON_ERROR:
 
 # On a socket of its own: the daemon of your editors is left alone.
@@ -32,8 +34,27 @@ soak: .venv/dev
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
-test-editors: .venv/dev .cache/nvim/nvim
+test-editors: .venv/dev .cache/nvim/nvim .cache/vscode/node check-vscode $(VSIX)
 	$(PYTEST) -m editor $(call report,editor)
+
+.cache/vscode/node: tests/e2e/get-vscode.sh
+	tests/e2e/get-vscode.sh .cache/vscode
+
+# Types and what is pure of the extension.
+check-vscode: $(VSCODE)/node_modules/.package-lock.json
+	cd $(VSCODE) && npm run --silent check && npm run --silent test
+
+# What a release consists of.
+package: .venv/dev $(VSIX)
+	$(BIN)/python -m build --outdir dist .
+
+$(VSIX): $(VSCODE)/node_modules/.package-lock.json $(shell find $(VSCODE) -name node_modules -prune -o -name dist -prune -o -type f -print) LICENSE
+	mkdir -p dist && cp LICENSE $(VSCODE)/
+	cd $(VSCODE) && npm run --silent package -- -o $(CURDIR)/$@
+
+$(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package-lock.json
+	cd $(VSCODE) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
 
 .cache/nvim/nvim: tests/e2e/get-nvim.sh
 	tests/e2e/get-nvim.sh .cache/nvim
@@ -53,4 +74,4 @@ test-editors: .venv/dev .cache/nvim/nvim
 	touch $@
 
 clean:
-	rm -rf .venv .cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache .pytest_cache .ruff_cache dist $(VSCODE)/dist $(VSCODE)/node_modules

@@ -1,0 +1,108 @@
+"""A real VS Code with the packed extension, the real `cl-lsp`, its daemon and the embedded model.
+
+As in Neovim's tests, which text is suggested is not tested: what is shown is what is taken.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.e2e.vscode import ARTEFACTS, CHROMIUM, VSCODE, VsCode, Window, install, vscode
+
+VSIX = ROOT / "dist/cl-lsp-0.1.0.vsix"
+KEYS = "prices = [item.price for item in self.items.values()]"
+
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
+
+
+@pytest.fixture(scope="module")
+def user() -> Iterator[Home]:
+    for path in (VSCODE / "node", Path(CHROMIUM), VSIX):
+        if not path.exists():
+            pytest.fail(f"{path} is missing: `make test-editors` makes it, `.ci/run` Chromium")
+    with tempfile.TemporaryDirectory(prefix="cl-", dir="/tmp") as folder:
+        home = Home(Path(folder))
+        (home.path / "run").mkdir(mode=0o700)
+        (home.path / "project/.git").mkdir(parents=True)
+        try:
+            yield home
+            wait_for("end of all but the daemon", lambda: len(home.processes()) <= 1, 15)
+        finally:
+            for pid in home.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def code(user: Home) -> Iterator[VsCode]:
+    install(user)
+    with vscode(user, VSIX) as code:
+        yield code
+
+
+@pytest.fixture
+def window(code: VsCode, user: Home) -> Iterator[Window]:
+    """On the example, the cursor where something is left to write."""
+    shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
+    code.settings()
+    with code.window() as window:
+        window.open("inventory.py")
+        wait_for("the language server", lambda: "ready" in window.status)
+        wait_for("the model", lambda: loaded(user))
+        window.press("Control+End", "ArrowUp", "End")
+        yield window
+
+
+def loaded(user: Home) -> bool:
+    with contextlib.suppress(subprocess.CalledProcessError):
+        return user.status()["status"] == "ok"
+    return False
+
+
+def type_until_ghost(window: Window, keys: str) -> str:
+    for key in keys:
+        window.type(key)
+        with contextlib.suppress(AssertionError):
+            return window.wait_for_ghost(1.5)
+    pytest.fail(f"no ghost text anywhere in {window.lines()}")
+
+
+def test_ghost_text_is_accepted_with_tab_and_undone(window: Window) -> None:
+    ghost = type_until_ghost(window, "ems[name]")
+    shown = window.lines()
+    window.screenshot(ARTEFACTS / "vscode-ghost.png")
+    window.press("Tab")
+    accepted = [*shown[:-2], shown[-2] + ghost, shown[-1]]
+    wait_for("the accepted text", lambda: window.lines() == accepted, 5)
+    window.press("Control+Z")
+    wait_for("the undone text", lambda: window.lines() == shown, 5)
+    window.check_quiet()
+
+
+def test_ghost_text_is_accepted_by_word_and_line_and_dismissed(window: Window) -> None:
+    type_until_ghost(window, "ems[name]")
+    before = window.lines()[-2]
+    window.press("Escape")
+    wait_for("no ghost text", lambda: not window.ghost(), 5)
+    assert window.lines()[-2] == before
+    window.press("Control+End")
+    window.type("\n    def cheapest(self) -> Item:\n")
+    ghost = window.wait_for_ghost()
+    line = window.lines()[-1]
+    word = re.match(r"\w+", ghost)
+    assert word, ghost
+    window.press("Control+ArrowRight")
+    wait_for("one word", lambda: window.lines()[-1] == line + word[0], 5)
+    wait_for("the rest", lambda: window.ghost() == ghost.removeprefix(word[0]), 5)
+    window.press("Alt+End")
+    wait_for("the line", lambda: line + ghost in window.lines(), 5)
+    window.check_quiet()

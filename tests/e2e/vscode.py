@@ -1,0 +1,193 @@
+"""A real VS Code in a user's home of its own: its server, its page in Chromium, keys as typed."""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+from tests.e2e.neovim import ROOT, Home, wait_for
+
+VSCODE = ROOT / ".cache/vscode"
+EXTENSION = ROOT / "editors/vscode"
+ARTEFACTS = ROOT / ".cache/artefacts"
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+PLACES = ("server/data/Machine/settings.json", "server/data/User/settings.json")
+# Of the user; nothing here is what the extension needs: only what else would come in between.
+SETTINGS = {
+    "security.workspace.trust.enabled": False,
+    "workbench.startupEditor": "none",
+    "workbench.tips.enabled": False,
+    "chat.disableAIFeatures": True,
+    "editor.fontFamily": "DejaVu Sans Mono",
+    "editor.minimap.enabled": False,
+    "window.commandCenter": False,
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
+}
+
+
+@dataclass
+class VsCode:
+    """A VS Code server with the extension in it, and the browser that shows it."""
+
+    home: Home
+    port: int
+    browser: Browser
+
+    def settings(self, changed: dict[str, object] | None = None) -> None:
+        """Of the machine and of the user: each setting counts where its scope lets it."""
+        for place in PLACES:
+            path = self.home.path / place
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(SETTINGS | (changed or {})))
+
+    @contextlib.contextmanager
+    def window(self, folder: str = "project", query: str = "") -> Iterator["Window"]:
+        """A page on a folder of the home (empty: on none), with storage of its own."""
+        context = self.browser.new_context(viewport={"width": 1000, "height": 620})
+        page = context.new_page()
+        try:
+            at = f"folder={self.home.path / folder}" if folder else "ew=true"
+            page.goto(f"http://127.0.0.1:{self.port}/?{at}{query}")
+            page.wait_for_selector(".monaco-workbench .statusbar-item", timeout=60_000)
+            yield Window(page)
+        except BaseException:
+            ARTEFACTS.mkdir(parents=True, exist_ok=True)
+            page.screenshot(path=ARTEFACTS / "vscode-failed.png")
+            raise
+        finally:
+            context.close()
+
+
+def install(home: Home) -> None:
+    """`cl-lsp` as of this tree, where a user has it."""
+    program = home.path / ".local/bin/cl-lsp"
+    program.parent.mkdir(parents=True)
+    paths = os.environ.get("PYTHONPATH", "")
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -m cl_lsp "$@"\n')
+    program.chmod(0o755)
+
+
+@contextlib.contextmanager
+def vscode(home: Home, vsix: Path) -> Iterator[VsCode]:
+    """The server at a free port, with the extension installed from its package."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = [VSCODE / "node", VSCODE / "vscode/out/server-main.js"]
+    places = ["--server-data-dir", home.path / "server", "--extensions-dir", home.path / "ext"]
+    home.run(*program, *places, "--install-extension", vsix)
+    log = (home.path / "server.log").open("wb")
+    options = ["--host", "127.0.0.1", "--port", str(port), "--without-connection-token",
+               "--accept-server-license-terms", "--telemetry-level", "off",
+               "--enable-smoke-test-driver", "--reconnection-grace-time", "1"]  # fmt: skip
+    server = subprocess.Popen(
+        [*program, *options, *places], env=home.env, cwd=home.path,
+        stdout=log, stderr=log, start_new_session=True,
+    )  # fmt: skip
+    try:
+        wait_for("VS Code's server", lambda: _listens(port))
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            code = VsCode(home, port, browser)
+            code.settings()
+            yield code
+            browser.close()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+        log.close()
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+# The lines of the active editor as they are shown, without ghost text; and the ghost text.
+LINES = """() => [...document.querySelectorAll('.editor-instance .view-line')]
+  .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
+  .map(line => [...line.querySelectorAll('span > span')]
+    .filter(span => !/ghost-text/.test(span.className)).map(span => span.textContent).join(''))"""
+GHOST = """() => [...document.querySelectorAll('.editor-instance [class*=ghost-text-decoration]')]
+  .filter(e => e.offsetParent !== null).map(e => e.textContent).join('')"""
+
+
+class Window:
+    """One page: what a user sees of it, and the keys that he presses."""
+
+    def __init__(self, page: Page):
+        self.page = page
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.page.keyboard.press(key)
+
+    def type(self, text: str, delay_ms: float = 30) -> None:
+        self.page.keyboard.type(text, delay=delay_ms)
+
+    def open(self, name: str) -> None:
+        """A file of the folder, by Go to File."""
+        self.press("Control+P")
+        self.page.wait_for_selector(".quick-input-widget input")
+        self.type(name, 5)
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=name).first.wait_for()
+        self.press("Enter")
+        self.page.wait_for_selector(f'.editor-instance[aria-label*="{name}"], .editor-instance')
+        self.page.wait_for_selector(".editor-instance .view-line")
+
+    def command(self, title: str) -> None:
+        """By the command palette."""
+        self.press("F1")
+        box = self.page.locator(".quick-input-widget input").first
+        box.wait_for()
+        self.type(title, 5)
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.wait_for()
+        self.press("Enter")
+
+    def ghost(self) -> str:
+        """What of the ghost text stands on the cursor's line."""
+        return self.page.evaluate(GHOST).replace("\xa0", " ")
+
+    def lines(self) -> list[str]:
+        return [line.replace("\xa0", " ") for line in self.page.evaluate(LINES)]
+
+    @property
+    def status(self) -> str:
+        """What our item in the status bar says to those who hear it."""
+        item = self.page.locator('[id="cl-lsp.cl-lsp.cl-lsp.status"] [aria-label^=cl-lsp]')
+        return item.first.get_attribute("aria-label") or "" if item.count() else ""
+
+    @property
+    def messages(self) -> list[str]:
+        """The texts of the notifications that are shown."""
+        return self.page.locator(".notification-list-item-message").all_inner_texts()
+
+    def button(self, title: str) -> Locator:
+        """Of a notification."""
+        return self.page.locator(".notification-list-item .monaco-button", has_text=title)
+
+    def wait_for_ghost(self, seconds: float = 20) -> str:
+        return wait_for("ghost text", self.ghost, seconds)
+
+    def screenshot(self, path: Path, **options: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=path, **options)
+
+    def check_quiet(self) -> None:
+        """Nothing was said to the user."""
+        assert [m for m in self.messages if re.search("cl-lsp|error", m, re.I)] == []
