@@ -177,6 +177,10 @@ class Window:
         """The texts of the notifications that are shown."""
         return self.page.locator(".notification-list-item-message").all_inner_texts()
 
+    @property
+    def told(self) -> str:
+        return "\n".join(self.messages)
+
     def button(self, title: str) -> Locator:
         """Of a notification."""
         return self.page.locator(".notification-list-item .monaco-button", has_text=title)

@@ -2,11 +2,14 @@
 
 import { type LogOutputChannel, type WorkspaceConfiguration } from "vscode";
 import {
+  type ClientCapabilities,
   type ErrorHandler,
   ErrorAction,
+  type FeatureState,
   LanguageClient,
   type LanguageClientOptions,
   RevealOutputChannelOn,
+  type StaticFeature,
 } from "vscode-languageclient/node";
 import { Late } from "./late";
 import { explicit, SECTION } from "./settings";
@@ -49,7 +52,21 @@ export function makeClient(
     },
   };
   const command = { command: program, args: ["--stdio"] };
-  return new Client(SECTION, "cl-lsp", { run: command, debug: command }, options);
+  const client = new Client(SECTION, "cl-lsp", { run: command, debug: command }, options);
+  client.registerFeature(new AsksForStatus());
+  return client;
+}
+
+/** The server sends `cl-lsp/status` to clients that say they want it. */
+class AsksForStatus implements StaticFeature {
+  fillClientCapabilities(capabilities: ClientCapabilities): void {
+    capabilities.experimental = { ...capabilities.experimental, clLsp: { status: true } };
+  }
+  initialize(): void {}
+  getState(): FeatureState {
+    return { kind: "static" };
+  }
+  clear(): void {}
 }
 
 /** The part of the settings below `cl-lsp.section`. */

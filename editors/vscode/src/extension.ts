@@ -1,6 +1,7 @@
 // The extension's start: it connects the parts and returns at once; the server starts beside.
 
 import { commands, type ExtensionContext, window, workspace } from "vscode";
+import { Chat } from "./chat";
 import { registerCommands } from "./commands";
 import { Server } from "./server";
 import { SECTION } from "./settings";
@@ -21,6 +22,7 @@ export function activate(context: ExtensionContext): void {
     log,
     status,
     ...registerCommands(context, server, status),
+    ...new Chat(context, server).register(),
     workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration(`${SECTION}.server`)) {
         void server.restart();
