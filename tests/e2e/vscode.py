@@ -24,7 +24,6 @@ ARTEFACTS = ROOT / ".cache/artefacts"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
-PLACES = ("server/data/Machine/settings.json", "server/data/User/settings.json")
 # Of the user; nothing here is what the extension needs: only what else would come in between.
 SETTINGS = {
     "security.workspace.trust.enabled": False,
@@ -47,11 +46,13 @@ class VsCode:
     browser: Browser
 
     def settings(self, changed: dict[str, object] | None = None) -> None:
-        """Of the machine and of the user: each setting counts where its scope lets it."""
-        for place in PLACES:
-            path = self.home.path / place
+        """Ours are the machine's, whose changes an open window sees; the others are the user's."""
+        own = {key: value for key, value in (changed or {}).items() if key.startswith("cl-lsp.")}
+        user = {key: value for key, value in (changed or {}).items() if key not in own}
+        for place, settings in ("Machine", own), ("User", SETTINGS | user):
+            path = self.home.path / "server/data" / place / "settings.json"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(SETTINGS | (changed or {})))
+            path.write_text(json.dumps(settings))
 
     @contextlib.contextmanager
     def window(self, folder: str = "project", query: str = "") -> Iterator["Window"]:
