@@ -32,7 +32,7 @@ export class Chat implements WebviewViewProvider {
       window.registerWebviewViewProvider(VIEW, this),
       window.onDidChangeTextEditorSelection(() => this.showAbout()),
       window.onDidChangeActiveTextEditor(() => this.showAbout()),
-      commands.registerCommand("clLsp.openChat", () => commands.executeCommand(`${VIEW}.focus`)),
+      commands.registerCommand("clLsp.openChat", () => this.open()),
       commands.registerCommand("clLsp.newChat", () => this.begin()),
     ];
   }
@@ -47,6 +47,22 @@ export class Chat implements WebviewViewProvider {
     view.webview.html = chatPage(view.webview, extensionUri);
     view.webview.onDidReceiveMessage((message: FromPage) => this.received(message));
     view.onDidDispose(() => (this.view = undefined));
+  }
+
+  private async open(): Promise<void> {
+    await commands.executeCommand(`${VIEW}.focus`);
+    this.post({ type: "focus" });
+  }
+
+  /** About a piece of code, in a new conversation; without a question the user writes it. */
+  async show(origin: Origin, question?: string): Promise<void> {
+    this.begin();
+    this.conversation.origin = origin;
+    await this.open();
+    this.showAbout();
+    if (question) {
+      await this.ask(question);
+    }
   }
 
   /** What the next question is about: the selection, or what the last one was about. */
@@ -88,9 +104,9 @@ export class Chat implements WebviewViewProvider {
       return;
     }
     conversation.origin = this.about;
-    const asking = conversation.ask(client, text, ({ text, note = "" }) => {
+    const asking = conversation.ask(client, text, (answer) => {
       if (conversation === this.conversation) {
-        this.post({ type: "answer", text, note });
+        this.post({ type: "answer", text: answer.text, note: answer.note ?? "" });
       }
     });
     this.showAll();

@@ -11,6 +11,7 @@ import {
   RevealOutputChannelOn,
   type StaticFeature,
 } from "vscode-languageclient/node";
+import { runAction } from "./actions";
 import { Late } from "./late";
 import { explicit, SECTION } from "./settings";
 
@@ -24,13 +25,14 @@ export class Client extends LanguageClient {
   }
 }
 
-/** `read` gives the settings of the window or of a folder. */
+/** `read` gives the settings of the window or of a folder; `show` opens the chat view. */
 export function makeClient(
   program: string,
   keys: string[],
   read: (scope?: string) => WorkspaceConfiguration,
   log: LogOutputChannel,
   closed: ErrorHandler["closed"],
+  show: Parameters<typeof runAction>[3],
 ): Client {
   const late = new Late();
   const options: LanguageClientOptions = {
@@ -43,6 +45,7 @@ export function makeClient(
     markdown: { isTrusted: false, supportHtml: false },
     middleware: {
       provideInlineCompletionItems: (...asked) => late.provide(...asked),
+      executeCommand: (command, args, next) => runAction(command, args, next, show),
       workspace: {
         configuration: (params, token, next) =>
           params.items.every((item) => item.section?.split(".")[0] === SECTION)

@@ -1,7 +1,8 @@
 // The turns of one conversation, and the request that gets the next one.
 
+import { randomUUID } from "node:crypto";
 import { CancellationTokenSource } from "vscode";
-import { ResponseError, LSPErrorCodes } from "vscode-languageclient/node";
+import { LSPErrorCodes, ProgressType, ResponseError } from "vscode-languageclient/node";
 import type { Client } from "./client";
 import type { Origin } from "./origin";
 
@@ -9,6 +10,12 @@ export interface Turn {
   role: "user" | "assistant";
   text: string;
   note?: string;
+}
+
+/** The result of `cl-lsp/chat`. */
+interface Answer {
+  text: string;
+  notes: string[];
 }
 
 export class Conversation {
@@ -29,25 +36,44 @@ export class Conversation {
     const cancel = (this.asking = new CancellationTokenSource());
     const answer: Turn = { role: "assistant", text: "" };
     this.turns.push({ role: "user", text }, answer);
+    const token = randomUUID();
+    const piece = new ProgressType<{ text: string }>();
+    const listening = client.onProgress(piece, token, ({ text }) => {
+      answer.text += text;
+      grown(answer);
+    });
     try {
-      await send(client, this, answer, cancel, () => grown(answer));
+      const params = { messages: this.messages(), ...this.about(client), partialResultToken: token };
+      const whole = await client.sendRequest<Answer>("cl-lsp/chat", params, cancel.token);
+      answer.text = whole.text;
+      answer.note = whole.notes.join("; ");
     } catch (error) {
-      const cancelled = error instanceof ResponseError && error.code === LSPErrorCodes.RequestCancelled;
-      answer.note = cancelled ? "stopped" : error instanceof Error ? error.message : String(error);
+      answer.note = said(error);
     } finally {
       this.asking = undefined;
+      listening.dispose();
       cancel.dispose();
       grown(answer);
     }
   }
+
+  /** All turns that say something, for the model. */
+  private messages(): { role: string; content: string }[] {
+    const told = this.turns.filter(({ text }) => text !== "");
+    return told.map(({ role, text }) => ({ role, content: text }));
+  }
+
+  private about(client: Client): object {
+    if (!this.origin) {
+      return {};
+    }
+    const { uri, range } = this.origin;
+    const { code2ProtocolConverter: as } = client;
+    return { uri: as.asUri(uri), range: as.asRange(range) };
+  }
 }
 
-async function send(
-  _client: Client,
-  _conversation: Conversation,
-  _answer: Turn,
-  _cancel: CancellationTokenSource,
-  _grown: () => void,
-): Promise<void> {
-  throw new Error("waits for cl-lsp/chat");
+function said(error: unknown): string {
+  const cancelled = error instanceof ResponseError && error.code === LSPErrorCodes.RequestCancelled;
+  return cancelled ? "stopped" : error instanceof Error ? error.message : String(error);
 }

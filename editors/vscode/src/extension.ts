@@ -14,7 +14,10 @@ let running: Server | undefined;
 export function activate(context: ExtensionContext): void {
   const log = window.createOutputChannel("cl-lsp", { log: true });
   const status = new Status();
-  const server = (running = new Server(context, log, status, new Troubles()));
+  const server = (running = new Server(context, log, status, new Troubles(), (...asked) =>
+    chat.show(...asked),
+  ));
+  const chat = new Chat(context, server);
   server.onClient((client) => {
     client.onNotification("cl-lsp/status", (state: State) => status.show(state));
   });
@@ -22,7 +25,7 @@ export function activate(context: ExtensionContext): void {
     log,
     status,
     ...registerCommands(context, server, status),
-    ...new Chat(context, server).register(),
+    ...chat.register(),
     workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration(`${SECTION}.server`)) {
         void server.restart();

@@ -2,6 +2,7 @@
 
 import * as path from "node:path";
 import { Range, type TextEditor, type Uri, window, workspace, WorkspaceEdit } from "vscode";
+import type { Range as Lines } from "vscode-languageclient/node";
 
 export interface Origin {
   uri: Uri;
@@ -16,6 +17,10 @@ export function selected(editor: TextEditor | undefined = window.activeTextEdito
   }
   const range = new Range(editor.selection.start, editor.selection.end);
   return { uri: editor.document.uri, range, text: editor.document.getText(range) };
+}
+
+export function rangeOf({ start, end }: Lines): Range {
+  return new Range(start.line, start.character, end.line, end.character);
 }
 
 /** `inventory.py:3-9` */

@@ -15,6 +15,7 @@ import { type Client, makeClient } from "./client";
 import { Crashes } from "./crashes";
 import { find, isProgram } from "./find";
 import { environment } from "./install";
+import type { Origin } from "./origin";
 import { declaredKeys, explicit, SECTION } from "./settings";
 import type { Status } from "./status";
 import type { Button, Troubles } from "./trouble";
@@ -41,6 +42,7 @@ export class Server implements Disposable {
     readonly log: LogOutputChannel,
     private readonly status: Status,
     private readonly troubles: Troubles,
+    private readonly show: (origin: Origin, question?: string) => unknown,
   ) {
     this.keys = declaredKeys(context.extension.packageJSON);
   }
@@ -101,7 +103,8 @@ export class Server implements Disposable {
     this.status.show({ state: "starting" });
     const read = (scope?: string) =>
       workspace.getConfiguration(SECTION, scope === undefined ? null : Uri.parse(scope));
-    const client = makeClient(program, this.keys, read, this.log, () => this.closed());
+    const closed = () => this.closed();
+    const client = makeClient(program, this.keys, read, this.log, closed, this.show);
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running && client === this.client) {
         this.started(client, program);

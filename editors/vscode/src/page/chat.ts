@@ -9,6 +9,7 @@ export type ToPage =
   | { type: "turns"; turns: { role: "user" | "assistant"; text: string; note?: string }[] }
   | { type: "answer"; text: string; note: string }
   | { type: "busy"; busy: boolean }
+  | { type: "focus" }
   | { type: "about"; text: string };
 
 export type FromPage =
@@ -79,6 +80,9 @@ window.addEventListener("message", ({ data }: MessageEvent<ToPage>) => {
       document.body.classList.toggle("busy", data.busy);
       ask.disabled = data.busy;
       turns.setAttribute("aria-busy", String(data.busy));
+      break;
+    case "focus":
+      question.focus();
       break;
     case "about":
       about.textContent = data.text;
