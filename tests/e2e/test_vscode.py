@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from tests.e2e.neovim import ROOT, Home, wait_for
 from tests.e2e.vscode import ARTEFACTS, CHROMIUM, VSCODE, VsCode, Window, install, vscode
 
 VSIX = ROOT / "dist/cl-lsp-0.1.0.vsix"
-KEYS = "prices = [item.price for item in self.items.values()]"
+BARS = ARTEFACTS / "vscode-bars.txt"
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
 
@@ -70,6 +71,11 @@ def loaded(user: Home) -> bool:
     return False
 
 
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
 def type_until_ghost(window: Window, keys: str) -> str:
     for key in keys:
         window.type(key)
@@ -108,6 +114,47 @@ def test_ghost_text_is_accepted_by_word_and_line_and_dismissed(window: Window) -
     window.press("Alt+End")
     wait_for("the line", lambda: line + ghost in window.lines(), 5)
     window.check_quiet()
+
+
+# Each without its last character, which is the key that is timed.
+LINES = [
+    "for item in self.items.values",
+    "if name in self.items:",
+    "return self.items.get",
+    "self.items[item.name",
+    "self.items[name",
+    "total = self.total",
+    "item.quantity +",
+    "price = item.price",
+    "return item.quantity",
+    "self.remove(name",
+    "self.add(item",
+]
+
+
+def test_the_bars_of_a_key_and_of_the_start(window: Window) -> None:
+    """Median from key to visible ghost text at most 500 ms; the extension starts in 300 ms."""
+    window.press("Control+End")
+    window.type("\n    def use(self, name: str, item: Item) -> None:\n")
+    times = []
+    for line in LINES:
+        window.type(line[:-1], 10)
+        time.sleep(0.5)
+        window.press("Escape", "Escape")
+        wait_for("no ghost text", lambda: not window.ghost(), 5)
+        if (ms := window.milliseconds_to_ghost(line[-1])) is not None:
+            times.append(ms)
+        window.press("Escape", "Escape", "End", "Enter")
+    window.command("Developer: Show Running Extensions")
+    own = window.page.locator(".extension", has_text="cl-lsp")
+    started = int(re.findall(r"Activation: (\d+)ms", own.first.inner_text())[0])
+    median = statistics.median(times)
+    write(BARS, f"key to ghost text: median {median:.0f} ms of {len(times)} keys; "
+                f"activation {started} ms; .vsix {VSIX.stat().st_size / 1e6:.2f} MB\n")  # fmt: skip
+    assert len(times) >= 5, times
+    assert median <= 500, times
+    assert started <= 300
+    assert VSIX.stat().st_size <= 1_000_000
 
 
 OLD = f"""#!{sys.executable}

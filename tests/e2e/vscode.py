@@ -12,11 +12,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+import uvicorn
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
 
 from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.lsp.fake_engine import FakeEngine
 
 VSCODE = ROOT / ".cache/vscode"
 EXTENSION = ROOT / "editors/vscode"
@@ -84,9 +87,7 @@ def install(home: Home) -> None:
 @contextlib.contextmanager
 def vscode(home: Home, vsix: Path) -> Iterator[VsCode]:
     """The server at a free port, with the extension installed from its package."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     program = [VSCODE / "node", VSCODE / "vscode/out/server-main.js"]
     places = ["--server-data-dir", home.path / "server", "--extensions-dir", home.path / "ext"]
     home.run(*program, *places, "--install-extension", vsix)
@@ -119,6 +120,28 @@ def _listens(port: int) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def scripted(engine: FakeEngine) -> Iterator[str]:
+    """The URL of an engine that says what it is told to: the embedded model cannot chat."""
+    port = free_port()
+    config = uvicorn.Config(engine.app(), port=port, log_config=None, lifespan="off")
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        wait_for("the scripted engine", lambda: server.started)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 # The lines of the active editor as they are shown, without ghost text; and the ghost text.
 LINES = """() => [...document.querySelectorAll('.editor-instance .view-line')]
   .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
@@ -126,6 +149,22 @@ LINES = """() => [...document.querySelectorAll('.editor-instance .view-line')]
     .filter(span => !/ghost-text/.test(span.className)).map(span => span.textContent).join(''))"""
 GHOST = """() => [...document.querySelectorAll('.editor-instance [class*=ghost-text-decoration]')]
   .filter(e => e.offsetParent !== null).map(e => e.textContent).join('')"""
+
+
+# Sets window.toGhost to a promise. Each frame is looked at: what a user sees are frames.
+STOPWATCH = """() => {
+  const all = () => document.querySelectorAll('.editor-instance [class*=ghost-text-decoration]');
+  const shown = () => [...all()].some(e => e.offsetParent !== null);
+  window.toGhost = new Promise(resolve => addEventListener('keydown', () => {
+    const began = performance.now();
+    const look = () => {
+      const ms = performance.now() - began;
+      if (shown() || ms > 1500) resolve(shown() ? ms : null);
+      else requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+  }, {once: true, capture: true}));
+}"""
 
 
 class Window:
@@ -163,6 +202,17 @@ class Window:
     def ghost(self) -> str:
         """What of the ghost text stands on the cursor's line."""
         return self.page.evaluate(GHOST).replace("\xa0", " ")
+
+    def milliseconds_to_ghost(self, key: str) -> float | None:
+        """From the key's event in the page to the frame with ghost text; None if there is none."""
+        self.page.evaluate(STOPWATCH)
+        self.press(key)
+        return self.page.evaluate("() => window.toGhost")
+
+    def chat(self) -> FrameLocator:
+        """The page of the chat view."""
+        outer = self.page.frame_locator("iframe.webview.ready")
+        return outer.frame_locator("iframe#active-frame")
 
     def lines(self) -> list[str]:
         return [line.replace("\xa0", " ") for line in self.page.evaluate(LINES)]
