@@ -199,6 +199,12 @@ class Window:
         self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.wait_for()
         self.press("Enter")
 
+    def action(self, title: str) -> None:
+        """A code action, by the menu at the cursor."""
+        self.press("Control+.")
+        entry = self.page.locator(".action-widget .monaco-list-row", has_text=title)
+        entry.first.click()
+
     def ghost(self) -> str:
         """What of the ghost text stands on the cursor's line."""
         return self.page.evaluate(GHOST).replace("\xa0", " ")
@@ -215,7 +221,8 @@ class Window:
         return outer.frame_locator("iframe#active-frame")
 
     def lines(self) -> list[str]:
-        return [line.replace("\xa0", " ") for line in self.page.evaluate(LINES)]
+        shown = str.maketrans("\xa0·", "  ")  # blanks, also where they are selected
+        return [line.translate(shown) for line in self.page.evaluate(LINES)]
 
     @property
     def status(self) -> str:

@@ -1,7 +1,7 @@
 // What a conversation is about: the selection of an editor, as it was when the question was asked.
 
 import * as path from "node:path";
-import { Range, type TextEditor, type Uri, window, workspace, WorkspaceEdit } from "vscode";
+import { Range, type TextEditor, type Uri, window, workspace } from "vscode";
 import type { Range as Lines } from "vscode-languageclient/node";
 
 export interface Origin {
@@ -40,7 +40,7 @@ export async function insert(code: string): Promise<void> {
   await window.showTextDocument(editor.document, editor.viewColumn);
 }
 
-/** Replace what was asked about, once the user has seen the change and agreed. */
+/** Replace what was asked about, if it is still there, and show it; undo takes it back. */
 export async function apply(code: string, origin: Origin | undefined): Promise<void> {
   if (!origin) {
     await insert(code);
@@ -52,8 +52,6 @@ export async function apply(code: string, origin: Origin | undefined): Promise<v
     void window.showWarningMessage(message);
     return;
   }
-  const edit = new WorkspaceEdit();
-  const label = `Replace ${place(origin)}`;
-  edit.replace(origin.uri, origin.range, code, { needsConfirmation: true, label });
-  await workspace.applyEdit(edit, { isRefactoring: true });
+  const editor = await window.showTextDocument(document, { selection: origin.range });
+  await editor.edit((edit) => edit.replace(origin.range, code));
 }

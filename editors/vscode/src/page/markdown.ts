@@ -5,7 +5,7 @@ import MarkdownIt from "markdown-it";
 const BUTTONS = [
   ["insert", "Insert", "Insert at the cursor"],
   ["copy", "Copy", "Copy the code"],
-  ["apply", "Apply…", "Replace what was asked about; you see the change before it is made"],
+  ["apply", "Apply", "Replace the code that was asked about; undo takes it back"],
 ];
 
 const markdown = new MarkdownIt({ html: false, linkify: false }).disable(["image", "html_inline"]);
