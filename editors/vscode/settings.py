@@ -1,10 +1,12 @@
 """Remakes the server's settings in package.json: `python editors/vscode/settings.py`.
 
-What a repository's own file may not set is of scope `machine`: VS Code, too, then takes it only from
-the user's settings of the machine that has the code, never from `.vscode/settings.json`.
+What a repository's own file may not set is of scope `machine`: VS Code, too, then takes it only
+from the user's settings of the machine that has the code, never from `.vscode/settings.json`. What
+that file may make stricter is added up in `src/settings.ts`.
 """
 
 import json
+import re
 import types
 from dataclasses import Field, fields
 from pathlib import Path
@@ -14,6 +16,7 @@ from cl_lsp.config import SECTIONS
 from cl_lsp.manual import manual
 
 PACKAGE = Path(__file__).with_name("package.json")
+RELATIVE_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]*\)")  # leads nowhere from there
 TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 OWN = {
     "title": "Language server",
@@ -45,7 +48,7 @@ def configuration() -> list[dict[str, Any]]:
                 **_limits(field),
                 "default": entries[key].default,
                 "scope": "resource" if entries[key].workspace else "machine",
-                "markdownDescription": entries[key].text,
+                "markdownDescription": RELATIVE_LINK.sub(r"\1", entries[key].text),
             }
             for key, field in named
         }

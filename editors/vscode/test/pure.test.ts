@@ -22,6 +22,18 @@ test("only what the user has set is sent, the nearest value of it", () => {
   });
 });
 
+test("a folder adds to the user's lists and cannot switch on what is off", () => {
+  const set: Record<string, object> = {
+    "privacy.ignoredGlobs": { globalValue: ["a", "b"], workspaceFolderValue: ["c", "b"] },
+    "completion.enabled": { globalValue: false, workspaceValue: true },
+  };
+  const inspect = (key: string) => ({ key, ...set[key] });
+  assert.deepEqual(explicit(Object.keys(set), { inspect }), {
+    privacy: { ignoredGlobs: ["a", "b", "c"] },
+    completion: { enabled: false },
+  });
+});
+
 test("all settings of the manifest are known", () => {
   const keys = declaredKeys(manifest);
   assert.ok(keys.includes("server.path") && keys.includes("engine.model"));
