@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.e2e.neovim import BIN, ROOT, Home, wait_for
 from tests.e2e.vscode import (
     ARTEFACTS,
     CHROMIUM,
@@ -62,14 +62,20 @@ def code(user: Home) -> Iterator[VsCode]:
         yield code
 
 
-@pytest.fixture
-def window(code: VsCode, user: Home) -> Iterator[Window]:
-    """On the example, the cursor where something is left to write."""
+@contextlib.contextmanager
+def on_the_example(code: VsCode, user: Home) -> Iterator[Window]:
     shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
-    code.settings()
     with code.window() as window:
         window.open("inventory.py")
         wait_for("the language server", lambda: "ready" in window.status)
+        yield window
+
+
+@pytest.fixture
+def window(code: VsCode, user: Home) -> Iterator[Window]:
+    """On the example, the cursor where something is left to write."""
+    code.settings()
+    with on_the_example(code, user) as window:
         wait_for("the model", lambda: loaded(user))
         window.press("Control+End", "ArrowUp", "End")
         yield window
@@ -90,7 +96,7 @@ def type_until_ghost(window: Window, keys: str) -> str:
     for key in keys:
         window.type(key)
         with contextlib.suppress(AssertionError):
-            return window.wait_for_ghost(1.5)
+            return window.wait_for_ghost(2.5)
     pytest.fail(f"no ghost text anywhere in {window.lines()}")
 
 
@@ -243,13 +249,10 @@ It adds up `price * quantity` of **every** item.
 @contextlib.contextmanager
 def chatting(code: VsCode, user: Home) -> Iterator[tuple[Window, FakeEngine]]:
     """The example with `total` selected, and an engine that says ANSWER: a scripted one."""
-    shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
     engine = FakeEngine(text=ANSWER, delay_s=2)
     with scripted(engine) as url:
         code.settings({"cl-lsp.chat.endpoint": url})
-        with code.window() as window:
-            window.open("inventory.py")
-            wait_for("the language server", lambda: "ready" in window.status)
+        with on_the_example(code, user) as window:
             window.press("Control+G")
             window.type("23\n")
             window.press("Home", "Home", "Shift+ArrowDown", "Shift+End")
@@ -300,3 +303,62 @@ def test_an_edit_is_shown_before_it_is_made(code: VsCode, user: Home) -> None:
         window.screenshot(ARTEFACTS / "vscode-edit.png")
         preview.get_by_role("button", name="Apply").click()
         wait_for("the changed line", lambda: "fsum(" in "".join(window.lines()))
+
+
+def test_the_menu_pauses_explains_and_shows_the_models(window: Window) -> None:
+    type_until_ghost(window, "ems[name]")
+    wait_for("model and latency", lambda: re.search(r"model: .*\n.* ms", window.status))
+    assert re.search(r"cl \S+ \d+ ms", window.item.inner_text())
+    window.choose("Pause suggestions")
+    wait_for("the pause", lambda: "paused" in window.status)
+    window.press("Escape", "Escape", "End", "Backspace", "e")
+    time.sleep(1.5)
+    assert not window.ghost()
+    window.choose("Resume suggestions")
+    wait_for("the end of the pause", lambda: "ready" in window.status)
+    window.choose("Select the model")
+    row = window.page.locator(".quick-input-list .monaco-list-row", has_text="embedded")
+    row.first.wait_for()
+    assert re.search(r"completion, infilling · .* tokens · .* MiB", row.first.inner_text())
+    window.press("Escape")
+    window.choose("Why was there no suggestion?")
+    wait_for("the trace", lambda: "the last requests" in "".join(window.lines()))
+    assert "paused" in "".join(window.lines())
+    window.check_quiet()
+
+
+def test_a_suggestion_that_comes_late_is_shown(code: VsCode, user: Home) -> None:
+    """VS Code stops waiting after 750 ms."""
+    engine = FakeEngine(text="_late()", headers_s=1.5)
+    with scripted(engine) as url:
+        code.settings({"cl-lsp.engine.endpoint": url, "cl-lsp.completion.prefetch": False})
+        with on_the_example(code, user) as window:
+            window.press("Control+End")
+            window.type("zq")
+            assert window.wait_for_ghost() == "_late()"
+            assert len(engine.requests) <= 2
+            window.press("Tab")
+            wait_for("the accepted text", lambda: window.lines()[-1] == "zq_late()", 5)
+
+
+def test_a_workspace_that_is_not_trusted_runs_nothing_of_its_own(code: VsCode, user: Home) -> None:
+    trap, sprung = user.path / "trap/.venv/bin/cl-lsp", user.path / "sprung"
+    trap.parent.mkdir(parents=True)
+    trap.write_text(f"#!/bin/sh\ntouch {sprung}\n")
+    trap.chmod(0o755)
+    code.settings({"security.workspace.trust.enabled": True})
+    with code.window("trap") as window:
+        window.page.get_by_text("Restricted Mode").first.wait_for()
+        wait_for("the language server", lambda: "ready" in window.status)
+        assert not sprung.exists()
+
+
+def test_five_windows_share_one_daemon_and_leave_no_server(code: VsCode, user: Home) -> None:
+    code.settings()
+    with contextlib.ExitStack() as stack:
+        windows = [stack.enter_context(on_the_example(code, user)) for _ in range(5)]
+        for window in windows:
+            window.press("Control+End", "ArrowUp", "End")
+            type_until_ghost(window, "ems[name]")
+        assert user.engines() == [user.status()["pid"]]
+    wait_for("the end of the servers", lambda: "cl_lsp" not in str(user.processes()), 30)

@@ -225,10 +225,19 @@ class Window:
         return [line.translate(shown) for line in self.page.evaluate(LINES)]
 
     @property
+    def item(self) -> Locator:
+        """Ours in the status bar."""
+        return self.page.locator('[id="cl-lsp.cl-lsp.cl-lsp.status"] a')
+
+    @property
     def status(self) -> str:
-        """What our item in the status bar says to those who hear it."""
-        item = self.page.locator('[id="cl-lsp.cl-lsp.cl-lsp.status"] [aria-label^=cl-lsp]')
-        return item.first.get_attribute("aria-label") or "" if item.count() else ""
+        """What our item says to those who hear it."""
+        return self.item.get_attribute("aria-label") or "" if self.item.count() else ""
+
+    def choose(self, title: str) -> None:
+        """An entry of the menu behind our item."""
+        self.item.click()
+        self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.click()
 
     @property
     def messages(self) -> list[str]:
