@@ -36,6 +36,11 @@ class Backend(Protocol):
     model: str | None  # that is asked for
     local: bool
 
+    @property
+    def name(self) -> str | None:
+        """Of the model that answers, as far as it is known."""
+        ...
+
     async def ready(self, report: Report) -> None:
         """Return when it can be asked."""
         ...
@@ -67,7 +72,7 @@ class Local:
     local = True
 
     def __init__(self, config: EngineConfig, client: EngineClient | None = None):
-        self.model = config.model
+        self.model = self.name = config.model
         self.title = f"loading {config.model or EMBEDDED}"
         self.client = client or EngineClient(user_address())
         self._daemon = Daemon(self.client, config)
@@ -77,7 +82,7 @@ class Local:
         if pause := self._breaker.pause_s:
             raise EngineResting(f"{self._breaker.reason}; next try in {pause:.0f} s")
         try:
-            await self._daemon.ensure(report)
+            self.name = await self._daemon.ensure(report)
         except CannotStart as error:
             self._breaker.failed(str(error), RETRY_S)
             raise

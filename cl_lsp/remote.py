@@ -37,6 +37,10 @@ class Remote:
         self.title = f"asking {self._wire.address}"
 
     @property
+    def name(self) -> str | None:
+        return self._found[0].model if self._found else self.model
+
+    @property
     def address(self) -> Address:
         return self._wire.address
 
