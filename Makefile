@@ -8,7 +8,7 @@ report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 # Without an NVIDIA GPU a CPU build does; where pip's index has one of this version it is taken.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 
-.PHONY: demo test lint eval-embedded test-editors check-vscode package soak clean
+.PHONY: demo test lint eval-embedded test-editors check-vscode screenshots package soak clean
 .DELETE_ON_ERROR:
 
 # On a socket of its own: the daemon of your editors is left alone.
@@ -34,7 +34,7 @@ soak: .venv/dev
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
-test-editors: .venv/dev .cache/nvim/nvim .cache/vscode/node check-vscode $(VSIX)
+test-editors: .venv/dev .cache/nvim/nvim .cache/vscode/node $(VSIX) check-vscode
 	$(PYTEST) -m editor $(call report,editor)
 
 .cache/vscode/node: tests/e2e/get-vscode.sh
@@ -43,6 +43,10 @@ test-editors: .venv/dev .cache/nvim/nvim .cache/vscode/node check-vscode $(VSIX)
 # Types and what is pure of the extension.
 check-vscode: $(VSCODE)/node_modules/.package-lock.json
 	cd $(VSCODE) && npm run --silent check && npm run --silent test
+
+# Those of the documents, as the last `make test-editors` took them.
+screenshots:
+	cp .cache/artefacts/vscode-ghost.png .cache/artefacts/vscode-chat.png docs/
 
 # What a release consists of.
 package: .venv/dev $(VSIX)

@@ -18,9 +18,11 @@ function notice(...results) {
   });
 }
 
-rmSync("dist", { recursive: true, force: true });
-if (process.argv.includes("--test")) {
-  await build({ ...host, entryPoints: ["test/*.test.ts"], outdir: "dist/test", minify: false });
+const test = process.argv.includes("--test");
+rmSync(test ? "dist/test" : "dist", { recursive: true, force: true });
+if (test) {
+  const entryPoints = ["test/*.test.ts", "test/host/index.ts"];
+  await build({ ...host, entryPoints, outdir: "dist/test", minify: false });
 } else {
   const built = await Promise.all([
     build({ ...host, entryPoints: ["src/extension.ts"] }),

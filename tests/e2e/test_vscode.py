@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.neovim import BIN, ROOT, Home, wait_for
+from tests.e2e.neovim import ROOT, Home, wait_for
 from tests.e2e.vscode import (
     ARTEFACTS,
     CHROMIUM,
+    EXTENSION,
     VSCODE,
     VsCode,
     Window,
@@ -103,7 +104,6 @@ def type_until_ghost(window: Window, keys: str) -> str:
 def test_ghost_text_is_accepted_with_tab_and_undone(window: Window) -> None:
     ghost = type_until_ghost(window, "ems[name]")
     shown = window.lines()
-    window.screenshot(ARTEFACTS / "vscode-ghost.png")
     window.press("Tab")
     accepted = [*shown[:-2], shown[-2] + ghost, shown[-1]]
     wait_for("the accepted text", lambda: window.lines() == accepted, 5)
@@ -124,6 +124,7 @@ def test_ghost_text_is_accepted_by_word_and_line_and_dismissed(window: Window) -
     line = window.lines()[-1]
     word = re.match(r"\w+", ghost)
     assert word, ghost
+    window.screenshot(ARTEFACTS / "vscode-ghost.png")
     window.press("Control+ArrowRight")
     wait_for("one word", lambda: window.lines()[-1] == line + word[0], 5)
     wait_for("the rest", lambda: window.ghost() == ghost.removeprefix(word[0]), 5)
@@ -270,6 +271,7 @@ def test_a_chat_streams_into_its_view_and_its_code_is_applied(code: VsCode, user
         assert "inventory.py:23-24" in window.chat().locator("#about").inner_text()
         assert "def total(self)" in engine.requests[-1]["messages"][-1]["content"]
         wait_for("the end", lambda: not window.chat().locator(".busy").count())
+        window.widen_side_bar(120)
         window.screenshot(ARTEFACTS / "vscode-chat.png")
         answer.get_by_role("button", name="Apply").click()
         wait_for("the changed line", lambda: "fsum(" in "".join(window.lines()))
@@ -303,6 +305,13 @@ def test_an_edit_is_shown_before_it_is_made(code: VsCode, user: Home) -> None:
         window.screenshot(ARTEFACTS / "vscode-edit.png")
         preview.get_by_role("button", name="Apply").click()
         wait_for("the changed line", lambda: "fsum(" in "".join(window.lines()))
+
+
+def test_inside_the_extension_host(code: VsCode, user: Home) -> None:
+    """`test/host/index.ts`, which VS Code runs with the extension."""
+    shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
+    code.settings()
+    assert code.run_inside(EXTENSION, EXTENSION / "dist/test/host/index.js") == 0
 
 
 def test_the_menu_pauses_explains_and_shows_the_models(window: Window) -> None:

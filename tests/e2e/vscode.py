@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import urlencode
 
 import uvicorn
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
@@ -73,6 +75,31 @@ class VsCode:
             raise
         finally:
             context.close()
+
+    def run_inside(self, extension: Path, tests: Path) -> int:
+        """The exit code of tests in the extension host, with the extension from its folder."""
+        at = f"vscode-remote://127.0.0.1:{self.port}"
+        given = {
+            "extensionDevelopmentPath": at + str(extension),
+            "extensionTestsPath": at + str(tests),
+        }
+        query = urlencode(
+            {"folder": self.home.path / "project", "payload": json.dumps([*given.items()])}
+        )
+        codes: list[int] = []
+        context = self.browser.new_context()
+        page = context.new_page()
+        page.expose_function("codeAutomationLog", lambda kind, said: print(kind, *said))
+        page.expose_function("codeAutomationExit", lambda code: codes.append(code))
+        page.on("console", lambda message: print(message.text[:300]))
+        try:
+            page.goto(f"http://127.0.0.1:{self.port}/?{query}")
+            deadline = time.monotonic() + 60
+            while not codes and time.monotonic() < deadline:
+                page.wait_for_timeout(100)
+        finally:
+            context.close()
+        return codes[0]
 
 
 def install(home: Home) -> None:
@@ -254,6 +281,15 @@ class Window:
 
     def wait_for_ghost(self, seconds: float = 20) -> str:
         return wait_for("ghost text", self.ghost, seconds)
+
+    def widen_side_bar(self, pixels: int) -> None:
+        box = self.page.locator(".part.sidebar").bounding_box()
+        assert box
+        edge, middle = box["x"] + box["width"], box["y"] + box["height"] / 2
+        self.page.mouse.move(edge, middle)
+        self.page.mouse.down()
+        self.page.mouse.move(edge + pixels, middle, steps=4)
+        self.page.mouse.up()
 
     def screenshot(self, path: Path, **options: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

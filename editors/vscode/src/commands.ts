@@ -38,8 +38,10 @@ export function registerCommands(
     install: async () => (await install(context)) && server.restart(),
     choose,
     settings: () => commands.executeCommand("workbench.action.openSettings", `@ext:${id}`),
-    walkthrough: () =>
-      commands.executeCommand("workbench.action.openWalkthrough", `${id}#start`, false),
+    walkthrough: async () => {
+      await commands.executeCommand("workbench.action.openWalkthrough", `${id}#start`, false);
+      await server.announce(); // only now are its steps ticked off
+    },
   };
   return Object.entries(all).map(([name, what]) =>
     commands.registerCommand(`clLsp.${name}`, async () => {

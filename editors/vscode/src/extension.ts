@@ -1,6 +1,6 @@
 // The extension's start: it connects the parts and returns at once; the server starts beside.
 
-import { commands, type ExtensionContext, window, workspace } from "vscode";
+import { type ExtensionContext, window, workspace } from "vscode";
 import { Chat } from "./chat";
 import { registerCommands } from "./commands";
 import { Server } from "./server";
@@ -35,7 +35,6 @@ export function activate(context: ExtensionContext): void {
     }),
     workspace.onDidGrantWorkspaceTrust(() => status.state.state === "missing" && server.restart()),
   );
-  void commands.executeCommand("setContext", "clLsp.running", false);
   void server.restart();
 }
 

@@ -21,6 +21,7 @@ import type { Status } from "./status";
 import type { Button, Troubles } from "./trouble";
 import { older, OLDEST } from "./version";
 
+const RUNNING = "clLsp.running";
 const press = (title: string, command: string): Button => ({
   title,
   press: () => commands.executeCommand(command),
@@ -68,6 +69,12 @@ export class Server implements Disposable {
       const settings = { [SECTION]: explicit(this.keys, workspace.getConfiguration(SECTION)) };
       await this.client.sendNotification(DidChangeConfigurationNotification.type, { settings });
     }
+  }
+
+  /** The context key again, for those who look only when it changes. */
+  async announce(): Promise<void> {
+    await commands.executeCommand("setContext", RUNNING, false);
+    await commands.executeCommand("setContext", RUNNING, this.client?.isRunning() ?? false);
   }
 
   /** Undefined if no server is running; then the user has been told. */
@@ -118,7 +125,7 @@ export class Server implements Disposable {
   private started(client: Client, program: string): void {
     const { name, version = "0" } = client.initializeResult?.serverInfo ?? { name: "?" };
     this.log.info(`${name} ${version} runs`);
-    void commands.executeCommand("setContext", "clLsp.running", true);
+    void commands.executeCommand("setContext", RUNNING, true);
     if (this.status.state.state === "starting") {
       this.status.show({ state: "idle" });
     }
@@ -151,7 +158,7 @@ export class Server implements Disposable {
   }
 
   private stopped(message: string): void {
-    void commands.executeCommand("setContext", "clLsp.running", false);
+    void commands.executeCommand("setContext", RUNNING, false);
     this.status.show({ state: "stopped" });
     void this.troubles.tell("stopped", message, RESTART, LOG, CHOOSE);
   }

@@ -1,6 +1,6 @@
 // The status bar item: state, model, last latency; a click opens the menu.
 
-import { type Disposable, MarkdownString, StatusBarAlignment, ThemeColor, window } from "vscode";
+import { type Disposable, StatusBarAlignment, ThemeColor, window } from "vscode";
 import { type State, shown } from "./state";
 
 const BACKGROUNDS = {
@@ -33,7 +33,7 @@ export class Status implements Disposable {
     this.known = state;
     const { text, tooltip, severity } = shown(state);
     this.item.text = text;
-    this.item.tooltip = new MarkdownString().appendText(tooltip);
+    this.item.tooltip = tooltip;
     this.item.backgroundColor = BACKGROUNDS[severity];
     this.item.accessibilityInformation = { label: tooltip };
   }
