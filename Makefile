@@ -3,12 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
 # Real ones, unpacked into .cache; nothing is installed.
-EDITORS := .cache/nvim/nvim .cache/nvim-0.11/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim
+EDITORS := .cache/nvim/nvim .cache/nvim-0.11/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim .cache/vscode/node
+VSCODE := editors/vscode
+VSIX := dist/cl-lsp-0.1.0.vsix
 report = $(if $(REPORTS),--junitxml=$(REPORTS)/$(1).xml)
 # Without an NVIDIA GPU a CPU build does; where pip's index has one of this version it is taken.
 TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 
-.PHONY: demo test lint eval-embedded test-editors soak clean
+.PHONY: demo test lint eval-embedded test-editors check-vscode screenshots package soak clean
 .DELETE_ON_ERROR:
 
 # On a socket of its own: the daemon of your editors is left alone.
@@ -34,7 +36,7 @@ soak: .venv/dev
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
-test-editors: .venv/dev $(EDITORS)
+test-editors: .venv/dev $(EDITORS) $(VSIX) check-vscode
 	$(PYTEST) -m editor $(call report,editor)
 
 .cache/nvim/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim: .cache/%: tests/e2e/unpack-debian.sh
@@ -46,6 +48,29 @@ test-editors: .venv/dev $(EDITORS)
 # The Neovim plugin, for a release.
 dist/cl-lsp.nvim.tar.gz: editors/nvim/package.sh $(shell find editors/nvim -type f)
 	mkdir -p dist && editors/nvim/package.sh $@
+
+.cache/vscode/node: tests/e2e/get-vscode.sh
+	tests/e2e/get-vscode.sh .cache/vscode
+
+# Types and what is pure of the extension.
+check-vscode: $(VSCODE)/node_modules/.package-lock.json
+	cd $(VSCODE) && npm run --silent check && npm run --silent test
+
+# Those of the documents, as the last `make test-editors` took them.
+screenshots:
+	cp .cache/artefacts/vscode-ghost.png .cache/artefacts/vscode-chat.png docs/
+
+# What a release consists of.
+package: .venv/dev $(VSIX) dist/cl-lsp.nvim.tar.gz
+	$(BIN)/python -m build --outdir dist .
+
+$(VSIX): $(VSCODE)/node_modules/.package-lock.json $(shell find $(VSCODE) -name node_modules -prune -o -name dist -prune -o -type f -print) LICENSE
+	mkdir -p dist && cp LICENSE $(VSCODE)/
+	cd $(VSCODE) && npm run --silent package -- -o $(CURDIR)/$@
+
+$(VSCODE)/node_modules/.package-lock.json: $(VSCODE)/package-lock.json
+	cd $(VSCODE) && npm ci --no-audit --no-fund --loglevel=error
+	touch $@
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("cl-lsp needs Python 3.11 or newer: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
@@ -62,4 +87,4 @@ dist/cl-lsp.nvim.tar.gz: editors/nvim/package.sh $(shell find editors/nvim -type
 	touch $@
 
 clean:
-	rm -rf .venv .cache .pytest_cache .ruff_cache
+	rm -rf .venv .cache .pytest_cache .ruff_cache dist $(VSCODE)/dist $(VSCODE)/node_modules

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from .breaker import Breaker
 from .client import EngineClient
@@ -36,6 +36,11 @@ class Backend(Protocol):
     model: str | None  # that is asked for
     local: bool
 
+    @property
+    def name(self) -> str | None:
+        """Of the model that answers, as far as it is known."""
+        ...
+
     async def ready(self, report: Report) -> None:
         """Return when it can be asked."""
         ...
@@ -44,6 +49,10 @@ class Backend(Protocol):
 
     async def refusals(self, *, fresh: bool = False) -> dict[str, str]:
         """Why the model lacks a capability, by its name; as known, unless `fresh`."""
+        ...
+
+    async def models(self) -> list[dict[str, Any]]:
+        """A card for each model that may be asked for, the default one first; `id` is certain."""
         ...
 
     def complete(
@@ -63,7 +72,7 @@ class Local:
     local = True
 
     def __init__(self, config: EngineConfig, client: EngineClient | None = None):
-        self.model = config.model
+        self.model = self.name = config.model
         self.title = f"loading {config.model or EMBEDDED}"
         self.client = client or EngineClient(user_address())
         self._daemon = Daemon(self.client, config)
@@ -73,7 +82,7 @@ class Local:
         if pause := self._breaker.pause_s:
             raise EngineResting(f"{self._breaker.reason}; next try in {pause:.0f} s")
         try:
-            await self._daemon.ensure(report)
+            self.name = await self._daemon.ensure(report)
         except CannotStart as error:
             self._breaker.failed(str(error), RETRY_S)
             raise
@@ -83,6 +92,9 @@ class Local:
 
     async def refusals(self, *, fresh: bool = False) -> dict[str, str]:
         return await self.client.refusals(self.model, fresh=fresh)
+
+    async def models(self) -> list[dict[str, Any]]:
+        return await self.client.models()
 
     def complete(
         self, request: CompletionRequest, received: Callable[[], None] = lambda: None

@@ -90,8 +90,8 @@ class Daemon:
         self._client, self._address = client, client.address
         self._config = config
 
-    async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> None:
-        """Return when the model is loaded; starts the daemon if there is none.
+    async def ensure(self, on_loading: Callable[[float], None] = lambda _: None) -> str:
+        """The model's name, when it is loaded; starts the daemon if there is none.
 
         One of an older version is replaced when it is idle. `on_loading` is called now and then
         with the seconds waited so far. Raises CannotStart with what the daemon itself said,
@@ -117,8 +117,9 @@ class Daemon:
         if self._config.model is not None:
             # It knows all spellings of a name; one that is there already costs nothing.
             await wait(self._client.load(self._config.model))
-        else:
-            await wait(self._loaded(health["model"]))
+            return self._config.model
+        await wait(self._loaded(health["model"]))
+        return health["model"]
 
     async def _up(self) -> None:
         """Until the daemon has loaded its own model."""

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from .backend import Report, Traits, watched
 from .breaker import Breaker
@@ -34,6 +35,10 @@ class Remote:
         self._breaker = Breaker()
         self.model = config.model
         self.title = f"asking {self._wire.address}"
+
+    @property
+    def name(self) -> str | None:
+        return self._found[0].model if self._found else self.model
 
     @property
     def address(self) -> Address:
@@ -73,6 +78,12 @@ class Remote:
             return {}
         why = "is not known to infill: set engine.fim if it does"
         return {"infilling": f"{server.model or 'its model'} {why}"}
+
+    async def models(self) -> list[dict[str, Any]]:
+        server, _ = await self.find()
+        if server.kind == "cl-lsp":
+            return await self._ours.models()
+        return [{"id": server.model}] if server.model else []
 
     async def complete(
         self, request: CompletionRequest, received: Callable[[], None] = lambda: None

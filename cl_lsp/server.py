@@ -11,7 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcInvalidParams
 from pygls.protocol import default_converter, lsp_method
 
-from . import __version__, chat, control, items, stdio, watching
+from . import __version__, chat, control, items, models, stdio, watching
 from .backend import Report
 from .chats import Chats
 from .documents import Documents, Snapshot
@@ -120,6 +120,7 @@ class ClLsp(RobustServer):
         self.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, inline)(inline_completion)
         watching.register(self)
         self.warming.register()
+        models.register(self)
 
     def say(self, message: str, kind: types.MessageType = types.MessageType.Warning) -> None:
         log.warning("%s", message)

@@ -133,12 +133,18 @@ class Suggesting:
             answer.sent = False
             return suggest(backend, answer, config.completion, self._ls.surroundings.snippets)
 
-        self._ls.board.asks(config.engine.model)
+        self._ls.board.asks(self._model(uri))
         try:
             # Without one that waits it is only there to be followed.
             return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
         finally:
             self._ls.board.answered()
+
+    def _model(self, uri: str) -> str | None:
+        """Its name, as far as it is known."""
+        with contextlib.suppress(ClLspError):
+            return self._ls.engines.of("completion", uri).name
+        return None
 
     async def _prefetches(self, uri: str) -> bool:
         with contextlib.suppress(ClLspError):

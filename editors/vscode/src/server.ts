@@ -1,0 +1,197 @@
+// The language server's life: found, started, watched, started again; and what is said if not.
+
+import { homedir } from "node:os";
+import {
+  commands,
+  type Disposable,
+  type ExtensionContext,
+  extensions,
+  type LogOutputChannel,
+  Uri,
+  workspace,
+} from "vscode";
+import { CloseAction, DidChangeConfigurationNotification, State } from "vscode-languageclient/node";
+import { type Client, makeClient } from "./client";
+import { Crashes } from "./crashes";
+import { find, isProgram } from "./find";
+import { environment } from "./install";
+import type { Origin } from "./origin";
+import { declaredKeys, explicit, SECTION } from "./settings";
+import type { Status } from "./status";
+import type { Button, Troubles } from "./trouble";
+import { older, OLDEST } from "./version";
+
+const RUNNING = "clLsp.running";
+const press = (title: string, command: string): Button => ({
+  title,
+  press: () => commands.executeCommand(command),
+});
+const LOG = press("Show Log", "clLsp.log");
+const RESTART = press("Restart", "clLsp.restart");
+const CHOOSE = press("Choose the Program…", "clLsp.choose");
+const INSTALL = press("Install…", "clLsp.install");
+
+export class Server implements Disposable {
+  client: Client | undefined;
+  private readonly crashes = new Crashes();
+  private readonly keys: string[];
+  private changing: Promise<void> = Promise.resolve();
+  private readonly listeners: ((client: Client) => void)[] = [];
+
+  constructor(
+    private readonly context: ExtensionContext,
+    readonly log: LogOutputChannel,
+    private readonly status: Status,
+    private readonly troubles: Troubles,
+    private readonly show: (origin: Origin, question?: string) => unknown,
+  ) {
+    this.keys = declaredKeys(context.extension.packageJSON);
+  }
+
+  /** Called with each client before it starts, to listen to the server. */
+  onClient(listener: (client: Client) => void): void {
+    this.listeners.push(listener);
+  }
+
+  /** Also if it runs already. One after the other: a restart waits for the start before. */
+  restart(): Promise<void> {
+    this.crashes.forget();
+    this.changing = this.changing.then(async () => {
+      await this.stop();
+      await this.start();
+    });
+    return this.changing;
+  }
+
+  /** Tell the server what the user has changed. */
+  async configured(): Promise<void> {
+    if (this.client?.isRunning()) {
+      const settings = { [SECTION]: explicit(this.keys, workspace.getConfiguration(SECTION)) };
+      await this.client.sendNotification(DidChangeConfigurationNotification.type, { settings });
+    }
+  }
+
+  /** The context key again, for those who look only when it changes. */
+  async announce(): Promise<void> {
+    await commands.executeCommand("setContext", RUNNING, false);
+    await commands.executeCommand("setContext", RUNNING, this.client?.isRunning() ?? false);
+  }
+
+  /** Undefined if no server is running; then the user has been told. */
+  running(): Client | undefined {
+    if (this.client?.isRunning()) {
+      return this.client;
+    }
+    if (this.status.state.state !== "starting") {
+      void this.restart();
+    }
+    return undefined;
+  }
+
+  dispose(): void {
+    void this.stop();
+  }
+
+  async stop(): Promise<void> {
+    const { client } = this;
+    this.client = undefined;
+    await client?.dispose(2000).catch((error) => this.log.warn(`stopping: ${error}`));
+  }
+
+  private async start(): Promise<void> {
+    const given = workspace.getConfiguration(SECTION).get<string>("server.path") ?? "";
+    const program = find(await this.surroundings(given));
+    if (program === undefined) {
+      this.status.show({ state: "missing" });
+      await this.saidMissing(given);
+      return;
+    }
+    this.log.info(`starting ${program}`);
+    this.status.show({ state: "starting" });
+    const read = (scope?: string) =>
+      workspace.getConfiguration(SECTION, scope === undefined ? null : Uri.parse(scope));
+    const closed = () => this.closed();
+    const client = makeClient(program, this.keys, read, this.log, closed, this.show);
+    client.onDidChangeState(({ newState }) => {
+      if (newState === State.Running && client === this.client) {
+        this.started(client, program);
+      }
+    });
+    this.listeners.forEach((listen) => listen(client));
+    this.client = client;
+    await client.start().catch((error) => this.failed(program, error));
+  }
+
+  private started(client: Client, program: string): void {
+    const { name, version = "0" } = client.initializeResult?.serverInfo ?? { name: "?" };
+    this.log.info(`${name} ${version} runs`);
+    void commands.executeCommand("setContext", RUNNING, true);
+    if (this.status.state.state === "starting") {
+      this.status.show({ state: "idle" });
+    }
+    if (name !== "cl-lsp") {
+      const message = `${program} is not cl-lsp, it calls itself ${name}.`;
+      void this.troubles.tell("other", message, CHOOSE, INSTALL);
+    } else if (older(version)) {
+      const message = `${program} is cl-lsp ${version}; this extension needs ${OLDEST} or newer.`;
+      void this.troubles.tell("older", message, INSTALL, CHOOSE);
+    } else {
+      this.troubles.over();
+    }
+  }
+
+  private closed(): { action: CloseAction; handled: boolean } {
+    if (!this.crashes.tooMany(Date.now())) {
+      this.status.show({ state: "starting" });
+      return { action: CloseAction.Restart, handled: true };
+    }
+    this.stopped("cl-lsp has ended five times within three minutes and is left alone now.");
+    return { action: CloseAction.DoNotRestart, handled: true };
+  }
+
+  private failed(program: string, error: unknown): void {
+    this.log.error(`${program}: ${error}`);
+    // A crash in mid-start is counted by closed(), which goes on trying.
+    if (this.client?.state === State.StartFailed || this.client?.state === State.Stopped) {
+      this.stopped(`${program} could not be started.`);
+    }
+  }
+
+  private stopped(message: string): void {
+    void commands.executeCommand("setContext", RUNNING, false);
+    this.status.show({ state: "stopped" });
+    void this.troubles.tell("stopped", message, RESTART, LOG, CHOOSE);
+  }
+
+  private async saidMissing(given: string): Promise<void> {
+    const message = given
+      ? `There is no program ${given}, which the setting cl-lsp.server.path names.`
+      : "The language server cl-lsp is not installed on the machine that has your code.";
+    void this.troubles.tell("missing", message, INSTALL, CHOOSE);
+  }
+
+  private async surroundings(given: string) {
+    const trusted = workspace.isTrusted;
+    return {
+      given,
+      folders: trusted ? folders() : [],
+      interpreter: trusted ? await interpreter() : undefined,
+      installed: environment(this.context),
+      searchPath: process.env["PATH"] ?? "",
+      home: homedir(),
+      windows: process.platform === "win32",
+    };
+  }
+}
+
+function folders(): string[] {
+  const all = workspace.workspaceFolders ?? [];
+  return all.filter(({ uri }) => uri.scheme === "file").map(({ uri }) => uri.fsPath);
+}
+
+/** What the Python extension, if it is there and awake, would run. */
+async function interpreter(): Promise<string | undefined> {
+  const python = extensions.getExtension("ms-python.python");
+  const chosen = python?.isActive && python.exports?.environments?.getActiveEnvironmentPath?.();
+  return typeof chosen?.path === "string" && isProgram(chosen.path) ? chosen.path : undefined;
+}
