@@ -46,7 +46,9 @@ class Observed(ClLsp):
         self.say_once = lambda message, *_: self.problems.append(message)  # type: ignore[method-assign]
 
     async def indexed(self, seconds: float = 20) -> None:
-        """The workspace is read, if this server reads one. Raises TimeoutError."""
+        """The workspace is read, if somebody wants to know of it. Raises TimeoutError."""
+        if not self.scopes.of(self.scopes.main).completion.snippets:
+            return
         async with asyncio.timeout(seconds):
             while not all(index.ready for index in self.surroundings.indexes.values()):
                 await asyncio.sleep(0.05)
