@@ -42,7 +42,7 @@ def test_pause_resume_and_the_statusline(editor: PluginEditor, engine: FakeEngin
     editor.insert("total =")
     wait_for("a server that thinks", lambda: "…" in statusline(editor))
     editor.wait_for_ghost("one")
-    wait_for("how long it took", lambda: re.fullmatch(r"cl-lsp \d+ ms", statusline(editor)))
+    wait_for("how long it took", lambda: re.fullmatch(r"cl-lsp fake \d+ ms", statusline(editor)))
     editor.command("ClLsp pause")
     wait_for("a pause", lambda: statusline(editor).endswith(" off"))
     editor.press("x")
