@@ -4,6 +4,7 @@ Pure functions over strings; what opens and closes is read by `syntax.py`.
 """
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 
 from .languages import Row, row_of
@@ -31,8 +32,12 @@ def auto_closed(line_after: str) -> str:
     return line_after if line_after.strip() and only_closers(line_after) else ""
 
 
-def merge_closers(text: str, closers: str, language: str = "") -> str:
+def merge_closers(
+    text: str, closers: str, language: str = "", opened: Sequence[Open] | None = None
+) -> str:
     """`text` and those of `closers` that it does not close itself, to replace the line's rest.
+
+    `opened` is what is open before it; if that is not known, `closers` must tell.
 
     >>> merge_closers("x)", ")")
     'x)'
@@ -40,7 +45,7 @@ def merge_closers(text: str, closers: str, language: str = "") -> str:
     'f(x))]'
     """
     left = closers
-    for mark in closing(text, closers, language):
+    for mark in closing(text, closers, language, opened):
         if left.lstrip().startswith(mark):
             left = left.lstrip()[len(mark) :]
     return text + left
@@ -58,13 +63,15 @@ def opened_by(closers: str, row: Row) -> list[Open]:
     return stack[::-1]
 
 
-def closing(text: str, closers: str, language: str = "") -> list[str]:
+def closing(
+    text: str, closers: str, language: str = "", opened: Sequence[Open] | None = None
+) -> list[str]:
     """What `text` closes that it has not opened, and its punctuation outside of brackets.
 
-    `closers` may stand behind it, and tell what is open before it.
+    `closers` may stand behind it, and tell what is open before it, unless `opened` does.
     """
     row = row_of(language)
-    stack = opened_by(closers, row)
+    stack = opened_by(closers, row) if opened is None else list(opened)
     marks: list[tuple[int, str]] = []
     depth, own = len(stack), -1  # where what it has opened itself begins
     spans = [(-1, 0)]  # where punctuation is none of ours

@@ -7,6 +7,8 @@ from .ahead import finishes
 from .brackets import auto_closed, merge_closers
 from .completion import Suggestion
 from .documents import Snapshot
+from .surroundings import unix
+from .syntax import state_at
 
 KEPT = 4  # suggestions of a document; each keeps the text that it was made for
 
@@ -32,7 +34,10 @@ class Known:
         if not left.strip():
             done = not left and finishes(snapshot, self.found)
             return Suggestion(stop_reason=self.found.stop_reason) if done else None
-        text = merge_closers(left, closers, snapshot.language) if closers else left
+        text = left
+        if closers:
+            opened = state_at(snapshot.language, unix(snapshot.before)).stack
+            text = merge_closers(left, closers, snapshot.language, opened)
         return Suggestion(text, len(closers), "typed", written=left)
 
 

@@ -107,8 +107,11 @@ def suggestion_of(whole: Chunk, at: Surroundings, snapshot: Snapshot) -> Suggest
     reason = whole.stop_reason or whole.finish_reason or ""
     shown = postprocess.shown(whole.text, at, reason)
     written = shown.text.replace("\n", line_end(snapshot))
+    text = written
+    if written and at.closers:
+        text = merge_closers(written, at.closers, at.language, at.state.stack)
     return Suggestion(
-        merge_closers(written, at.closers, at.language) if written and at.closers else written,
+        text,
         len(at.closers) if written else 0,
         shown.reason if whole.text.strip() and shown.reason else reason,
         whole.usage or {},

@@ -66,7 +66,7 @@ def _tidy(text: str, at: Surroundings) -> str:
 
 def _is_closers(text: str, at: Surroundings) -> bool:
     """Whether it would only write again what the editor has closed."""
-    merged = merge_closers(text, at.closers, at.language)
+    merged = merge_closers(text, at.closers, at.language, at.state.stack)
     return bool(at.closers) and merged.strip() == at.closers.strip()
 
 

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from cl_lsp.answers import continues
 from cl_lsp.brackets import merge_closers, only_closers
+from cl_lsp.completion import suggestion_of
 from cl_lsp.context import Windows
 from cl_lsp.documents import Snapshot
+from cl_lsp.exchange import Chunk
 from cl_lsp.lines import stop_at
 from cl_lsp.overlap import trim_overlap
 from cl_lsp.surroundings import Surroundings
@@ -145,3 +147,9 @@ def test_what_goes_on_with_a_request(
     older: tuple[str, str], newer: tuple[str, str], goes_on: bool
 ) -> None:
     assert continues(snapshot(*newer), snapshot(*older)) == goes_on
+
+
+def test_a_string_that_is_open_at_the_cursor_is_closed_once() -> None:
+    at = Snapshot("file:///a.py", 1, "python", 'if x == float("):\n    pass\n', 15)
+    found = suggestion_of(Chunk('-inf"):', "stop", "line"), Surroundings.of(at), at)
+    assert (found.text, found.replaced) == ('-inf"):', 2)
