@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 import uvicorn
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
+from playwright.sync_api import TimeoutError as Late
 
 from tests.e2e.neovim import ROOT, Home, wait_for
 from tests.lsp.fake_engine import FakeEngine
@@ -229,10 +230,19 @@ class Window:
         self.press("Enter")
 
     def action(self, title: str) -> None:
-        """A code action, by the menu at the cursor."""
-        self.press("Control+.")
-        entry = self.page.locator(".action-widget .monaco-list-row", has_text=title)
-        entry.first.click()
+        """A code action, by the menu at the cursor; asked for again while the server starts."""
+        entry = self.page.locator(".action-widget .monaco-list-row", has_text=title).first
+
+        def offered() -> bool:
+            self.press("Control+.")
+            with contextlib.suppress(Late):
+                entry.wait_for(timeout=5000)
+                return True
+            self.press("Escape")
+            return False
+
+        wait_for(f"the action {title!r}", offered)
+        entry.click()
 
     def ghost(self) -> str:
         """What of the ghost text stands on the cursor's line."""
