@@ -5,6 +5,7 @@ Defaults, the user's `cl-lsp.toml`, the workspace's (keys that do no harm), the 
 """
 
 import json
+import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -83,7 +84,7 @@ class Files:
         path = folder / FILE
         own = None if path == user_file() else self._read(path)
         sources = [Source(str(path), own, workspace=True)] if own is not None else []
-        places = {Path(name).expanduser(): (name, table) for name, table in self._tables.items()}
+        places = {_home(name): (name, table) for name, table in self._tables.items()}
         for place in sorted(places, key=lambda place: len(place.parts)):
             if folder == place or place in folder.parents:
                 name, table = places[place]
@@ -181,14 +182,19 @@ def _settled(name: str, value: Any) -> Any:
     if name == "model" and isinstance(value, str):
         return model_name(value)
     if name == "chat_template" and value is not None:
-        return str(Path(value).expanduser().absolute())
+        return str(_home(value).absolute())
     return value
 
 
 def model_name(given: str) -> str:
     """A directory by its absolute path: the daemon may run elsewhere, and others may ask too."""
-    path = Path(given).expanduser()
-    return str(path.resolve()) if path.is_dir() else given
+    path = _home(given)
+    return str(path.resolve()) if os.path.isdir(path) else given
+
+
+def _home(path: str) -> Path:
+    """`~` as the user's; Path's own raises where there is no such user."""
+    return Path(os.path.expanduser(path))
 
 
 def _of_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

@@ -219,3 +219,9 @@ def test_the_manual_is_what_the_documentation_has() -> None:
         check=True,
     )
     assert (root / "docs" / "settings.md").read_text() == done.stdout
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-that-name/x", "x" * 5000, "a\0b"])
+def test_a_model_may_have_any_name(home: Path, name: str) -> None:
+    config, problems = read({"engine": {"model": name, "chatTemplate": "~nobody-there/a"}})
+    assert (config.engine.model, problems) == (name, [])
