@@ -42,11 +42,15 @@ async def code_action(ls: "ClLsp", params: types.CodeActionParams) -> list[types
     if able is None or able.code_action_literal_support is None:
         return []
     uri = params.text_document.uri
-    ls.warming.visit(uri, params.range.start)
+    if params.context.only is None:  # what is asked for on saving begins at the top
+        ls.warming.visit(uri, params.range.start)
     if (path := chat_documents.path_of(uri)) is not None:
         lines = range(params.range.start.line, params.range.end.line + 1)
         offered = _offers(ls, path, uri, lines) if wanted(KIND, params.context.only) else []
         return [types.CodeAction(f"cl-lsp: {c.title}", KIND, command=c) for _, c in offered]
+    only = params.context.only
+    if only is not None and not any(wanted(kind, only) for kind in actions.KINDS):
+        return []
     return list(code_actions(params, await refusals(ls, uri), bool(able.disabled_support)))
 
 

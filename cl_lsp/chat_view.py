@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
+from . import control
 from .actions import quoted, range_of, text_of
 from .asking import Messages, ask
 from .fenced import blocks
@@ -54,6 +55,7 @@ def plain(value: Any) -> Any:
 
 async def answer(ls: "ClLsp", asked: AskedInView) -> dict[str, Any]:
     """The reply. Raises ClLspError."""
+    await control.settle(ls)  # it may say that this document is for no model
     messages, notes = list(asked.messages), list[str]()
     if asked.uri is not None and asked.at is not None:
         selection = select(*ranged(ls, asked.uri, asked.at))

@@ -98,7 +98,10 @@ class Writer:
         wanted = growth(document.text, addition, self._put[True])
         if wanted is None:
             return None
-        reason = await change(self._ls, document, [wanted])
+        try:
+            reason = await asyncio.wait_for(change(self._ls, document, [wanted]), LAST_S)
+        except TimeoutError:
+            return "the editor does not say whether it has applied an edit"
         if reason is None:
             self._put[True], self._applied = len(addition), (document.text, time.monotonic())
         return reason
@@ -118,6 +121,6 @@ def read(path: Path) -> str:
 def open_document(ls: "ClLsp", path: Path) -> Document | None:
     """A chat document that is open in the editor, by whatever URI."""
     for uri in ls.documents.uris:
-        if uri.endswith(path.name) and chat_documents.path_of(uri) == path:
+        if chat_documents.path_of(uri) == path:
             return ls.documents.get(uri)
     return None

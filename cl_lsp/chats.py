@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lsprotocol import types
 
-from . import chat_documents
+from . import chat_documents, control
 from .asking import Reply, ask, left_out
 from .chat_documents import Conversation, Origin
 from .chat_writer import HEADING, Writer, ending, open_document, read
@@ -82,6 +82,9 @@ class Chats:
         assert task is not None
         self._answering[path] = task
         uri = conversation.origin.uri if conversation.origin else path.as_uri()
+        await control.settle(self._ls)
+        if reason := self._ls.gate.secret(uri):
+            raise ClLspError(f"{uri}: {reason.sentence}")
         writer = Writer(self._ls, path)
         notes = [left_out(dropped)] if dropped else []
         try:
@@ -124,6 +127,11 @@ class Chats:
     def stop(self, path: Path) -> None:
         if (task := self._answering.get(path)) is not None and not task.cancelling():
             task.cancel()
+
+    def close(self) -> None:
+        """Stop all answers."""
+        for path in list(self._answering):
+            self.stop(path)
 
     def closed(self, uri: str) -> None:
         """Whatever document it was."""

@@ -110,6 +110,8 @@ async def on_folders(ls: "ClLsp", params: types.DidChangeWorkspaceFoldersParams)
     kept = [folder for folder in ls.scopes.folders if folder not in gone]
     ls.scopes.folders = list(dict.fromkeys([*kept, *come]))
     ls.scopes.read()
+    if come and can_pull(ls):
+        ls.settled.clear()  # until the editor has told what holds there
     await pull(ls)
 
 

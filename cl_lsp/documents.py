@@ -209,7 +209,14 @@ class Documents:
 
 def near_line(text: str, line: int, near: tuple[int, int]) -> tuple[int, int]:
     """A line and where it begins, as far as the text has lines; `near` is one that is known."""
-    at, start = near if near[0] <= line else (0, 0)
+    at, start = near if near[0] <= 2 * line else (0, 0)  # whichever is nearer
+    returns = at > line and "\r" in text
+    while at > line:  # changes come from a document's end to its beginning, mostly
+        end = start - (2 if returns and text[start - 2 : start] == "\r\n" else 1)
+        start = text.rfind("\n", 0, end) + 1
+        if returns:
+            start = max(start, text.rfind("\r", 0, end) + 1)
+        at -= 1
     while at < line and (end := LINE_END.search(text, start)) is not None:
         at, start = at + 1, end.end()
     return at, start

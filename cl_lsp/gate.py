@@ -1,12 +1,15 @@
 """Whether the user wants anything at a place: switches, languages, globs, privacy. No engine."""
 
+import os
 import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from pathspec import GitIgnoreSpec
 
+from . import chat_documents
 from .config import CompletionConfig
 from .documents import Snapshot
 from .ignore import Rules
@@ -34,6 +37,8 @@ class Gate:
         """Why nothing is to be suggested at a cursor; None: go on."""
         if self.paused:
             return Reason.PAUSED
+        if chat_documents.path_of(snapshot.uri) is not None:
+            return Reason.CHAT
         if reason := self.secret(snapshot.uri):  # the settings may have come since it was taken
             return reason
         config = self._scopes.of(snapshot.uri).completion
@@ -70,11 +75,13 @@ class Gate:
 
     def _look(self, uri: str) -> Reason | None:
         config, path = self._scopes.of(uri), path_of(uri)
-        if path is None:
-            return None
+        if path is None:  # a name tells, too, of what is no file: `git:/w/.env`
+            private = not config.privacy.complete_private and is_private(_name(uri))
+            return Reason.PRIVATE if private else None
         folder = self._scopes.folder(uri)
         inner = path.relative_to(folder) if folder else path
-        if not config.privacy.complete_private and is_private(inner):
+        names = (inner, os.path.realpath(path))  # a link may have an innocent one
+        if not config.privacy.complete_private and any(map(is_private, names)):
             return Reason.PRIVATE
         if config.privacy.complete_ignored:
             return None
@@ -92,6 +99,10 @@ class Gate:
 def wants_language(config: CompletionConfig, language: str) -> bool:
     wanted = "*" in config.languages or language in config.languages
     return wanted and language not in config.disabled_languages
+
+
+def _name(uri: str) -> str:
+    return unquote(uri.partition(":")[2].partition("?")[0].partition("#")[0])
 
 
 def _relative(path: Path, folder: Path | None) -> str:

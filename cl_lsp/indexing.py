@@ -15,6 +15,7 @@ from .indexer import SIZE, frame
 
 log = logging.getLogger(__name__)
 STARTS = 2
+TEXTS = ("edited", "closed")  # of an open document: its folder and path follow
 # -P: it is started in the project, whose struct.py is not to be run.
 COMMAND = (sys.executable, "-P", "-m", "cl_lsp.indexer")
 
@@ -26,7 +27,7 @@ class Indexing:
         self._hear, self._lost = hear, lost
         self._process: asyncio.subprocess.Process | None = None
         self._task: asyncio.Task[None] | None = None
-        self._starting: list[tuple[Any, ...]] = []
+        self._starting: dict[tuple[Any, ...], tuple[Any, ...]] = {}
         self._over = False  # died too often
 
     def start(self) -> None:
@@ -42,8 +43,8 @@ class Indexing:
         if self._process is not None:
             assert self._process.stdin is not None
             self._process.stdin.write(frame(message))
-        elif not self._over:
-            self._starting.append(message)
+        elif not self._over:  # of texts the last counts: who never starts it keeps no others
+            self._starting[message[:3] if message[0] in TEXTS else message[:1]] = message
 
     async def close(self) -> None:
         if self._task is not None:
@@ -72,7 +73,7 @@ class Indexing:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*COMMAND, stdin=pipe, stdout=pipe)
         self._process = process
-        for message in self._starting:
+        for message in self._starting.values():
             self.say(*message)
         self._starting.clear()
         return process

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     STRING = "string", "the cursor is in a string, and completion.inStrings is false"
     # Privacy.
     PRIVATE = "private", "its name is one of files with keys; privacy.completePrivate allows it"
+    CHAT = "chat", "it is a chat document: its next turn is sent, not completed"
     IGNORED = "ignored", "an ignore file or privacy.ignoredGlobs names it (privacy.completeIgnored)"
     # The document and the cursor.
     CLOSED = "closed", "the document is not open, or was closed meanwhile"

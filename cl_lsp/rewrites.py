@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 async def act(ls: "ClLsp", asked: Asked) -> Outcome:
     """Raises ClLspError for what could not even be asked."""
+    await control.settle(ls)  # it may say that this document is for no model
     snapshot, end = ranged(ls, asked.uri, asked.at)
     document = ls.documents.get(asked.uri)
     assert document is not None
@@ -98,7 +99,6 @@ async def _create(ls: "ClLsp", selection: Selection, code: str) -> None:
 async def _fill(ls: "ClLsp", document: Document, gap: fills.Hole) -> Outcome:
     title = actions.ACTIONS[gap.what].title
     many, around = gap.what == "candidates", ls.documents.around(document.uri)
-    await control.settle(ls)
 
     async def ask_engine(backend: Backend) -> list[str]:
         if many:

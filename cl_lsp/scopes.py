@@ -108,7 +108,7 @@ def listed(source: str, texts: list[str]) -> str:
 
 def path_of(uri: str) -> Path | None:
     """Of a document that is a file; a notebook's cell is in its notebook."""
-    if not uri.startswith(("file:", "vscode-notebook-cell:")):
+    if uri.partition(":")[0].lower() not in ("file", "vscode-notebook-cell"):
         return None
     path = to_fs_path("file:" + uri.partition(":")[2].partition("#")[0])
     return Path(path) if path else None

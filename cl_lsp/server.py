@@ -152,6 +152,7 @@ class ClLsp(RobustServer):
 
     async def close(self) -> None:
         self.warming.stop()
+        self.chats.close()
         await self.suggesting.close()
         await self.surroundings.close()
         await self.engines.close()

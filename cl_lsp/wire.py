@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from aiohttp import (
     ClientConnectorError,
@@ -97,6 +98,7 @@ class Wire:
     def __init__(self, address: Address, timeout_s: float = TIMEOUT_S):
         self.address = address
         self._timeout = ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=timeout_s)
+        self._proxy = _proxy(address)
         self._urls: dict[str, URL] = {}
         self._session: ClientSession | None = None
 
@@ -192,6 +194,8 @@ class Wire:
         base, token = self.address.now()
         if self._session is None:  # made here, as it belongs to a running loop
             self._session = _session(self.address)
+        elif self._session.closed:
+            raise EngineGone(f"the connection to {self.address} was closed", safe=False)
         # To parse a URL takes as long as the rest of a request's making.
         if base + path not in self._urls:
             self._urls[base + path] = URL(base + path)
@@ -208,6 +212,7 @@ class Wire:
             headers=own | dict(headers),
             timeout=timeout,
             allow_redirects=False,
+            proxy=self._proxy,
         )
 
 
@@ -223,8 +228,16 @@ def _session(address: Address) -> ClientSession:
         connector=pool,
         cookie_jar=DummyCookieJar(),
         read_bufsize=MAX_LINE,
-        trust_env=not address.loopback,  # a proxy is for what is elsewhere
     )
+
+
+def _proxy(address: Address) -> str | None:
+    """The environment's, for what is elsewhere. aiohttp's own way reads ~/.netrc as well, whose
+    passwords are not meant for an engine."""
+    parts = urlsplit(address.url)
+    if address.loopback or proxy_bypass(parts.hostname or ""):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 async def _events(response: ClientResponse) -> AsyncGenerator[str]:

@@ -134,13 +134,20 @@ class Workspace:
             return choose(index, place, self._places(root, snapshot.uri), tabs, characters)
 
         chosen = self._steady.get(snapshot.uri, index, place, anew)
-        seen = (one for one in chosen if not self.hides(Path(root, one.path)))
+        paths = ((one, Path(root, one.path)) for one in chosen)
+        # What lies in a folder of its own inside is that folder's, and may be for another engine.
+        own = ((one, path) for one, path in paths if self._root_of(path.as_uri()) == root)
+        seen = (one for one, path in own if not self.hides(path))
         return tuple((snippet.path, snippet.text) for snippet in seen)
 
     @lru_cache(256)  # noqa: B019  one workspace is one process
     def find(self, uri: str) -> tuple[str, str] | None:
         """The folder that a document is in, and its path below it."""
         return self._locate(uri)
+
+    def _root_of(self, uri: str) -> str | None:
+        found = self.find(uri)
+        return found and found[0]
 
     def _locate(self, uri: str) -> tuple[str, str] | None:
         try:

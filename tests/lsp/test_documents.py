@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from cl_lsp.documents import LINE_END, Documents, offset_at, read_file, width
+from cl_lsp.documents import LINE_END, Documents, near_line, offset_at, read_file, width
 from cl_lsp.errors import Unreadable
 
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
@@ -126,3 +126,11 @@ def test_files_on_disk(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 20_000_000)
     with pytest.raises(Unreadable, match="too large"):
         read_file(path, 1, 1)
+
+
+@given(st.lists(st.sampled_from(["a", "bc", "\n", "\r", "\r\n"]), max_size=20), st.data())
+def test_a_line_is_found_from_any_other(parts: list[str], data: st.DataObject) -> None:
+    text = "".join(parts)
+    known = [near_line(text, n, (0, 0)) for n in range(len(LINE_END.findall(text)) + 1)]
+    near, line = data.draw(st.sampled_from(known)), data.draw(st.integers(0, len(known)))
+    assert near_line(text, line, near) == near_line(text, line, (0, 0))

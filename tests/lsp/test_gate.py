@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cl_lsp.gate import Gate
+from cl_lsp.reasons import Reason
+from cl_lsp.scopes import Scopes
 from tests.lsp.client import LspClient, LspError
 from tests.lsp.fake_engine import FakeEngine
 
@@ -122,3 +125,13 @@ async def test_pause_and_resume(client: LspClient, engine: FakeEngine) -> None:
     await client.command("cl-lsp.resume")
     assert await reason(client, uri) == ""
     assert len(engine.requests) == 1
+
+
+def test_names_tell_of_what_is_no_plain_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=1")
+    (tmp_path / "notes.py").symlink_to(tmp_path / ".env")
+    gate = Gate(Scopes({}, lambda message: None, lambda: None))
+    for uri in (f"git:{tmp_path}/.env?x", f"FILE://{tmp_path}/.env", "untitled:.env"):
+        assert gate.secret(uri) == Reason.PRIVATE, uri
+    assert gate.secret((tmp_path / "notes.py").as_uri()) == Reason.PRIVATE
+    assert gate.secret((tmp_path / "other.py").as_uri()) is None
