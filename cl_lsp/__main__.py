@@ -188,8 +188,14 @@ async def run_complete(args: argparse.Namespace) -> int:
     from .answers import Answer  # LSP's types take half a second to import
     from .completion import suggest
     from .documents import read_file
+    from .gate import Gate
+    from .scopes import Scopes
 
     snapshot = read_file(args.file, args.line, args.column)
+    scopes = Scopes(os.environ, lambda message: None, lambda: None)
+    scopes.folders = [Path.cwd()]
+    if reason := Gate(scopes).secret(snapshot.uri):
+        raise ClLspError(f"{args.file}: {reason.sentence}")
     if not 1 <= args.max_tokens <= 512:
         raise ClLspError("--max-tokens must be from 1 to 512")
     engine = engine_of(args)

@@ -1,5 +1,7 @@
 """Where nothing is suggested: because the user says so, or because it is private."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,11 @@ def test_names_tell_of_what_is_no_plain_file(tmp_path: Path) -> None:
         assert gate.secret(uri) == Reason.PRIVATE, uri
     assert gate.secret((tmp_path / "notes.py").as_uri()) == Reason.PRIVATE
     assert gate.secret((tmp_path / "other.py").as_uri()) is None
+
+
+def test_the_command_line_keeps_to_it(home: Path, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("KEY=\n")
+    command = [sys.executable, "-m", "cl_lsp", "complete", ".env", "--line", "1", "--column", "5"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"error: .env: {Reason.PRIVATE.sentence}\n"
