@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .client import EngineClient
-from .config import CompletionConfig, Config, EngineConfig
+from .config import Config, EngineConfig
 from .daemon import (
     PYTHON,
     default_socket,
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--line", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--model", help="which (default: engine.model, or the daemon's own)")
-    p.add_argument("--max-tokens", type=int, default=CompletionConfig.max_tokens, metavar="N")
+    p.add_argument("--max-tokens", type=int, metavar="N")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
     p = commands.add_parser("status", help="say what the daemon is doing")
@@ -194,9 +194,10 @@ async def run_complete(args: argparse.Namespace) -> int:
     snapshot = read_file(args.file, args.line, args.column)
     scopes = Scopes(os.environ, lambda message: None, lambda: None)
     scopes.folders = [Path.cwd()]
-    if reason := Gate(scopes).secret(snapshot.uri):
+    scopes.read()
+    if reason := Gate(scopes).closed(snapshot):
         raise ClLspError(f"{args.file}: {reason.sentence}")
-    if not 1 <= args.max_tokens <= 512:
+    if args.max_tokens is not None and not 1 <= args.max_tokens <= 512:
         raise ClLspError("--max-tokens must be from 1 to 512")
     engine = engine_of(args)
     if args.model is not None:
@@ -205,14 +206,18 @@ async def run_complete(args: argparse.Namespace) -> int:
     try:
         await backend.ready(partial(_waiting, []))
         model = await _name(backend)
-        completion = CompletionConfig(max_tokens=args.max_tokens, time_budget_ms=0)
+        wished = scopes.of(snapshot.uri).completion
+        most = args.max_tokens or wished.max_tokens
+        completion = dataclasses.replace(wished, max_tokens=most, time_budget_ms=0)
         found = await suggest(backend, Answer(snapshot), completion)
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr)
         await backend.close()
     if args.json:
-        print(json.dumps({"model": model} | dataclasses.asdict(found)))
+        told = dataclasses.asdict(dataclasses.replace(found, request=None))
+        del told["request"]  # the file itself
+        print(json.dumps({"model": model} | told))
     else:
         show(snapshot, found, model, args.line)
     return 0

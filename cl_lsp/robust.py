@@ -57,6 +57,9 @@ class RobustProtocol(LanguageServerProtocol):
             message = self.structure_message(_whole(data))
         except Exception as error:  # cattrs raises what the values raise
             self._refuse(data, f"wrong parameters ({_why(error)})", -32602)
+            waiting = None if "method" in data else self._request_futures.pop(data["id"], None)
+            if waiting is not None and not waiting.done():  # for an answer that makes no sense
+                waiting.set_exception(JsonRpcException("the client's answer makes no sense"))
             return
         try:
             self.handle_message(message)

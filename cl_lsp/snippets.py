@@ -97,7 +97,8 @@ def choose(
     """The most useful last, next to the window: the engine drops the first if all is too much."""
     room = Room(characters, place)
     definitions = list(islice(of_definitions(index, place), CONSIDERED))
-    been = (_around(region) for region in regions if region.path in index)
+    alike = [r for r in regions if r.path in index and suffix_of(r.path) in family(place.path)]
+    been = map(_around, alike)
     kinds = (definitions, been, of_chunks(index, place, tabs), definitions)
     taken: list[Snippet] = []
     for share, snippets in zip(SHARES, kinds, strict=True):

@@ -257,7 +257,7 @@ async def test_a_daemon_that_keeps_dying_is_left_alone(home: Path, tiny: Path) -
     await local.close()
 
 
-def test_the_terminal(home: Path, tiny: Path) -> None:
+def test_the_terminal(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cl_lsp("status").stdout == "not running\n"
     assert cl_lsp("stop").stdout == "not running\n"
     done = cl_lsp("complete", EXAMPLE, *AT, "--json", "--model", str(tiny))
@@ -273,7 +273,13 @@ def test_the_terminal(home: Path, tiny: Path) -> None:
     details = again["usage"]["prompt_tokens_details"]
     computed = again["usage"]["prompt_tokens"] - details["cached_tokens"] - details["healed_tokens"]
     assert computed == 1
-    assert again["text"] == first["text"]
+    assert again["text"] == first["text"] and "request" not in again
+    monkeypatch.setenv("CL_LSP_COMPLETION_MAX_TOKENS", "2")
+    few = json.loads(cl_lsp("complete", EXAMPLE, *AT, "--json").stdout)
+    assert 0 < few["usage"]["completion_tokens"] <= 2
+    monkeypatch.setenv("CL_LSP_COMPLETION_ENABLED", "false")
+    assert "completion.enabled is false" in cl_lsp("complete", EXAMPLE, *AT).stderr
+    monkeypatch.delenv("CL_LSP_COMPLETION_ENABLED")
     shown = cl_lsp("complete", EXAMPLE, *AT).stdout
     assert "   21 │             " in shown
     assert "prompt tokens were cached" in shown

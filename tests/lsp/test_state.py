@@ -1,5 +1,6 @@
 """What a status line is told, and the trace of the last requests."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +157,15 @@ def test_every_reason_is_explained() -> None:
     text = (Path(__file__).parents[2] / "docs" / "trouble.md").read_text()
     for reason in Reason:
         assert f"| `{reason}` | {reason.sentence} |" in text, reason
+
+
+async def test_an_edit_that_is_answered_with_nothing_holds_up_nobody(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    workspace = {"workspace": {"applyEdit": True, "workspaceEdit": {"documentChanges": True}}}
+    await client.initialize(able=workspace)
+    client.open(TEXT)
+    at = {"start": {"line": 1, "character": 6}, "end": {"line": 1, "character": 6}}
+    asked = client.command("cl-lsp.fill", {"action": "here", "uri": URI, "range": at})
+    told = await asyncio.wait_for(asked, 10)  # the test's editor answers applyEdit with null
+    assert "did not apply the edit" in str(told)
