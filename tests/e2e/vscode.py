@@ -3,30 +3,31 @@
 import contextlib
 import json
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 import uvicorn
-from playwright.sync_api import Browser, FrameLocator, Locator, Page, sync_playwright
-from playwright.sync_api import TimeoutError as Late
+from playwright.sync_api import Browser, sync_playwright
 
 from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.e2e.window import Window
 from tests.lsp.fake_engine import FakeEngine
 
 VSCODE = ROOT / ".cache/vscode"
 EXTENSION = ROOT / "editors/vscode"
 ARTEFACTS = ROOT / ".cache/artefacts"
+VSIX = ROOT / "dist/cl-lsp-0.1.0.vsix"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
@@ -53,7 +54,7 @@ class VsCode:
     port: int
     browser: Browser
 
-    def settings(self, changed: dict[str, object] | None = None) -> None:
+    def settings(self, changed: Mapping[str, object] | None = None) -> None:
         """Ours are the machine's, whose changes an open window sees; the others are the user's."""
         own = {key: value for key, value in (changed or {}).items() if key.startswith("cl-lsp.")}
         user = {key: value for key, value in (changed or {}).items() if key not in own}
@@ -63,13 +64,14 @@ class VsCode:
             path.write_text(json.dumps(settings))
 
     @contextlib.contextmanager
-    def window(self, folder: str = "project", query: str = "") -> Iterator["Window"]:
-        """A page on a folder of the home (empty: on none), with storage of its own."""
+    def window(self, place: str = "project") -> Iterator[Window]:
+        """A page on a folder or workspace of the home (empty: on none), with its own storage."""
         context = self.browser.new_context(viewport={"width": 1000, "height": 620})
         page = context.new_page()
         try:
-            at = f"folder={self.home.path / folder}" if folder else "ew=true"
-            page.goto(f"http://127.0.0.1:{self.port}/?{at}{query}")
+            kind = "workspace" if place.endswith(".code-workspace") else "folder"
+            at = f"{kind}={self.home.path / place}" if place else "ew=true"
+            page.goto(f"http://127.0.0.1:{self.port}/?{at}")
             page.wait_for_selector(".monaco-workbench .statusbar-item", timeout=60_000)
             yield Window(page)
         except BaseException:
@@ -172,149 +174,55 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-# The lines of the active editor as they are shown, without ghost text; and the ghost text.
-LINES = """() => [...document.querySelectorAll('.editor-instance .view-line')]
-  .sort((a, b) => parseFloat(a.style.top) - parseFloat(b.style.top))
-  .map(line => [...line.querySelectorAll('span > span')]
-    .filter(span => !/ghost-text/.test(span.className)).map(span => span.textContent).join(''))"""
-GHOST = """() => [...document.querySelectorAll('.editor-instance [class*=ghost-text-decoration]')]
-  .filter(e => e.offsetParent !== null).map(e => e.textContent).join('')"""
+@pytest.fixture(scope="module")
+def user() -> Iterator[Home]:
+    with a_user() as home:
+        yield home
 
 
-# Sets window.toGhost to a promise. Each frame is looked at: what a user sees are frames.
-STOPWATCH = """() => {
-  const all = () => document.querySelectorAll('.editor-instance [class*=ghost-text-decoration]');
-  const shown = () => [...all()].some(e => e.offsetParent !== null);
-  window.toGhost = new Promise(resolve => addEventListener('keydown', () => {
-    const began = performance.now();
-    const look = () => {
-      const ms = performance.now() - began;
-      if (shown() || ms > 1500) resolve(shown() ? ms : null);
-      else requestAnimationFrame(look);
-    };
-    requestAnimationFrame(look);
-  }, {once: true, capture: true}));
-}"""
+@contextlib.contextmanager
+def a_user() -> Iterator[Home]:
+    """Without `cl-lsp`, and with an empty project."""
+    for path in (VSCODE / "node", Path(CHROMIUM), VSIX):
+        if not path.exists():
+            pytest.fail(f"{path} is missing: `make test-editors` makes it, `.ci/run` Chromium")
+    with tempfile.TemporaryDirectory(prefix="cl-", dir="/tmp") as folder:
+        home = Home(Path(folder))
+        (home.path / "run").mkdir(mode=0o700)
+        (home.path / "project/.git").mkdir(parents=True)
+        try:
+            yield home
+            wait_for("end of all but the daemon", lambda: len(home.processes()) <= 1, 15)
+        finally:
+            for pid in home.processes():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
-class Window:
-    """One page: what a user sees of it, and the keys that he presses."""
+@pytest.fixture(scope="module")
+def code(user: Home) -> Iterator[VsCode]:
+    install(user)
+    with vscode(user, VSIX) as code:
+        yield code
 
-    def __init__(self, page: Page):
-        self.page = page
 
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
+@contextlib.contextmanager
+def on_the_example(code: VsCode, user: Home) -> Iterator[Window]:
+    shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
+    with code.window() as window:
+        window.open("inventory.py")
+        wait_for("the language server", lambda: "ready" in window.status)
+        yield window
 
-    def type(self, text: str, delay_ms: float = 30) -> None:
-        self.page.keyboard.type(text, delay=delay_ms)
 
-    def open(self, name: str) -> None:
-        """A file of the folder, by Go to File."""
-        self.press("Control+P")
-        self.page.wait_for_selector(".quick-input-widget input")
-        self.type(name, 5)
-        self.page.locator(".quick-input-list .monaco-list-row", has_text=name).first.wait_for()
-        self.press("Enter")
-        self.page.wait_for_selector(f'.editor-instance[aria-label*="{name}"], .editor-instance')
-        self.page.wait_for_selector(".editor-instance .view-line")
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
-    def command(self, title: str) -> None:
-        """By the command palette."""
-        self.press("F1")
-        box = self.page.locator(".quick-input-widget input").first
-        box.wait_for()
-        self.type(title, 5)
-        self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.wait_for()
-        self.press("Enter")
 
-    def action(self, title: str) -> None:
-        """A code action, by the menu at the cursor; asked for again while the server starts."""
-        entry = self.page.locator(".action-widget .monaco-list-row", has_text=title).first
-
-        def offered() -> bool:
-            self.press("Control+.")
-            with contextlib.suppress(Late):
-                entry.wait_for(timeout=5000)
-                return True
-            self.press("Escape")
-            return False
-
-        wait_for(f"the action {title!r}", offered)
-        entry.click()
-
-    def ghost(self) -> str:
-        """What of the ghost text stands on the cursor's line."""
-        return self.page.evaluate(GHOST).replace("\xa0", " ")
-
-    def milliseconds_to_ghost(self, key: str) -> float | None:
-        """From the key's event in the page to the frame with ghost text; None if there is none."""
-        self.page.evaluate(STOPWATCH)
-        self.press(key)
-        return self.page.evaluate("() => window.toGhost")
-
-    def chat(self) -> FrameLocator:
-        """The page of the chat view."""
-        outer = self.page.frame_locator("iframe.webview.ready")
-        return outer.frame_locator("iframe#active-frame")
-
-    def lines(self) -> list[str]:
-        shown = str.maketrans("\xa0·", "  ")  # blanks, also where they are selected
-        return [line.translate(shown) for line in self.page.evaluate(LINES)]
-
-    @property
-    def item(self) -> Locator:
-        """Ours in the status bar."""
-        return self.page.locator('[id="cl-lsp.cl-lsp.cl-lsp.status"] a')
-
-    @property
-    def status(self) -> str:
-        """What our item says to those who hear it."""
-        return self.item.get_attribute("aria-label") or "" if self.item.count() else ""
-
-    def choose(self, title: str) -> None:
-        """An entry of the menu behind our item."""
-        self.item.click()
-        self.page.locator(".quick-input-list .monaco-list-row", has_text=title).first.click()
-
-    @property
-    def messages(self) -> list[str]:
-        """The texts of the notifications that are shown."""
-        return self.page.locator(".notification-list-item-message").all_inner_texts()
-
-    @property
-    def told(self) -> str:
-        return "\n".join(self.messages)
-
-    def button(self, title: str) -> Locator:
-        """Of a notification."""
-        return self.page.locator(".notification-list-item .monaco-button", has_text=title)
-
-    def wait_for_ghost(self, seconds: float = 20) -> str:
-        return wait_for("ghost text", self.ghost, seconds)
-
-    def widen_side_bar(self, pixels: int) -> None:
-        box = self.page.locator(".part.sidebar").bounding_box()
-        assert box
-        edge, middle = box["x"] + box["width"], box["y"] + box["height"] / 2
-        self.page.mouse.move(edge, middle)
-        self.page.mouse.down()
-        self.page.mouse.move(edge + pixels, middle, steps=4)
-        self.page.mouse.up()
-        self.page.mouse.move(edge + pixels * 2, middle)
-        self.page.wait_for_timeout(500)  # the edge's colour goes slowly
-
-    def milliseconds_to_start(self) -> int:
-        """That VS Code says the extension took to activate."""
-        self.command("Developer: Show Running Extensions")
-        own = self.page.locator(".extension", has_text="cl-lsp").first.inner_text()
-        return int(re.findall(r"Activation: (\d+)ms", own)[0])
-
-    def screenshot(self, path: Path, **options: Any) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=path, **options)
-
-    def check_quiet(self) -> None:
-        """Nothing was said to the user."""
-        assert [m for m in self.messages if re.search("cl-lsp|error", m, re.I)] == []
+def type_until_ghost(window: Window, keys: str) -> str:
+    for key in keys:
+        window.type(key)
+        with contextlib.suppress(AssertionError):
+            return window.wait_for_ghost(2.5)
+    pytest.fail(f"no ghost text anywhere in {window.lines()}")

@@ -1,0 +1,87 @@
+"""Chats and edits in a real VS Code, with a scripted engine: the embedded model cannot chat."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.neovim import Home, wait_for
+from tests.e2e.vscode import ARTEFACTS, VsCode, code, on_the_example, scripted, user
+from tests.e2e.window import Window
+from tests.lsp.fake_engine import FakeEngine
+
+__all__ = ["code", "user"]  # fixtures
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
+
+
+ANSWER = """\
+It adds up `price * quantity` of **every** item.
+
+- An empty inventory gives `0`, an integer.
+- With `math.fsum` rounding errors do not add up:
+
+```python
+    def total(self) -> float:
+        return fsum(item.price * item.quantity for item in self.items.values())
+```
+"""
+
+
+@contextlib.contextmanager
+def chatting(code: VsCode, user: Home) -> Iterator[tuple[Window, FakeEngine]]:
+    """The example with `total` selected, and an engine that says ANSWER: a scripted one."""
+    engine = FakeEngine(text=ANSWER, delay_s=2)
+    with scripted(engine) as url:
+        code.settings({"cl-lsp.chat.endpoint": url})
+        with on_the_example(code, user) as window:
+            window.press("Control+G")
+            window.type("23\n")
+            window.press("Home", "Home", "Shift+ArrowDown", "Shift+End")
+            yield window, engine
+
+
+def test_a_chat_streams_into_its_view_and_its_code_is_applied(code: VsCode, user: Home) -> None:
+    with chatting(code, user) as (window, engine):
+        window.action("Explain this code")
+        answer = window.chat().locator("article.assistant")
+        answer.get_by_text("It adds up").wait_for()
+        assert "fsum" not in answer.inner_text(), "it did not stream"
+        answer.get_by_text("fsum(item.price").wait_for()
+        assert answer.locator("strong").inner_text() == "every"
+        assert "inventory.py:23-24" in window.chat().locator("#about").inner_text()
+        assert "def total(self)" in engine.requests[-1]["messages"][-1]["content"]
+        wait_for("the end", lambda: not window.chat().locator(".busy").count())
+        window.widen_side_bar(120)
+        window.screenshot(ARTEFACTS / "vscode-chat.png")
+        answer.get_by_role("button", name="Apply").click()
+        wait_for("the changed line", lambda: "fsum(" in "".join(window.lines()))
+        window.press("Control+Z")
+        wait_for("the undone change", lambda: "fsum(" not in "".join(window.lines()))
+        assert "return sum(item.price" in "".join(window.lines())
+
+        engine.delay_s = 60
+        question = window.chat().locator("#question")
+        question.click()
+        window.type("And why?\n")
+        stop = window.chat().get_by_role("button", name="Stop")
+        stop.click()
+        window.chat().get_by_text("stopped").wait_for()
+        assert [m["role"] for m in engine.requests[-1]["messages"]] == ["user", "assistant", "user"]
+        window.check_quiet()
+
+
+def test_an_edit_is_shown_before_it_is_made(code: VsCode, user: Home) -> None:
+    with chatting(code, user) as (window, engine):
+        engine.delay_s = 0
+        window.action("Edit this code")
+        window.page.get_by_text("What is to be changed?").wait_for()
+        window.type("Use fsum\n")
+        preview = window.page.locator(".part.panel")
+        preview.locator("a.action-label", has_text="Refactor Preview").wait_for()
+        assert "fsum(" not in "".join(window.lines())
+        preview.locator(
+            ".monaco-list-row .edit-checkbox, .monaco-list-row [type=checkbox]"
+        ).first.click()
+        window.screenshot(ARTEFACTS / "vscode-edit.png")
+        preview.get_by_role("button", name="Apply").click()
+        wait_for("the changed line", lambda: "fsum(" in "".join(window.lines()))

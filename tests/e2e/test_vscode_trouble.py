@@ -1,0 +1,58 @@
+"""What goes wrong in a real VS Code: one message each, with a button that helps."""
+
+import sys
+import time
+
+import pytest
+
+from tests.e2e.neovim import Home, wait_for
+from tests.e2e.vscode import VsCode, code, user
+
+__all__ = ["code", "user"]  # fixtures
+pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
+
+
+OLD = f"""#!{sys.executable}
+from pygls.lsp.server import LanguageServer
+LanguageServer("cl-lsp", "0.0.1").start_io()
+"""
+CRASHING = f"""#!{sys.executable}
+import os
+from pygls.lsp.server import LanguageServer
+server = LanguageServer("cl-lsp", "9.0")
+@server.feature("initialized")
+def crash(*_):
+    with open(__file__ + ".starts", "a") as starts:
+        starts.write(".")
+    os._exit(1)
+server.start_io()
+"""
+
+
+def test_each_trouble_is_told_once_with_a_button_that_helps(code: VsCode, user: Home) -> None:
+    """No server, one that is too old, one that keeps crashing; then the way out of it."""
+    old, crashing, starts = (user.path / name for name in ("old", "crashing", "crashing.starts"))
+    old.write_text(OLD)
+    crashing.write_text(CRASHING)
+    for program in (old, crashing):
+        program.chmod(0o755)
+    code.settings({"cl-lsp.server.path": "/no/such/cl-lsp"})
+    with code.window() as window:
+        wait_for("no server", lambda: "not installed" in window.status)
+        window.command("Notifications: Show Notifications")
+        wait_for("no program", lambda: "There is no program /no/such" in window.told)
+        assert window.button("Choose the Program…").count() == 1
+        window.command("cl-lsp: Restart the Language Server")
+        window.command("cl-lsp: Open Chat")
+        code.settings({"cl-lsp.server.path": str(old)})
+        wait_for("too old", lambda: "is cl-lsp 0.0.1; this extension needs" in window.told)
+        code.settings({"cl-lsp.server.path": str(crashing)})
+        wait_for("crashes", lambda: "ended five times" in window.told)
+        assert len(starts.read_text()) == 5
+        time.sleep(1)  # for what could come late
+        assert len(starts.read_text()) == 5
+        told = [message for message in window.messages if "cl-lsp" in message]
+        assert len(told) == 3, told
+        assert "stopped" in window.status
+        code.settings()
+        wait_for("the language server", lambda: "ready" in window.status)
