@@ -1,6 +1,7 @@
 """Chats and edits in a real VS Code, with a scripted engine: the embedded model cannot chat."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -68,6 +69,53 @@ def test_a_chat_streams_into_its_view_and_its_code_is_applied(code: VsCode, user
         window.chat().get_by_text("stopped").wait_for()
         assert [m["role"] for m in engine.requests[-1]["messages"]] == ["user", "assistant", "user"]
         window.check_quiet()
+
+
+def test_a_chat_outlives_a_reload_until_it_is_cleared(code: VsCode, user: Home) -> None:
+    with chatting(code, user) as (window, engine):
+        engine.delay_s = 0
+        window.action("Explain this code")
+        chat = window.chat()
+        chat.get_by_text("fsum(item.price").wait_for()
+        chat.locator("#question").click()
+        window.type("And why")
+        window.press("Control+Shift+E")
+        window.page.locator(".explorer-folders-view").wait_for()
+        window.command("cl-lsp: Open Chat")
+        wait_for("the draft", lambda: chat.locator("#question").input_value() == "And why")
+        reload(window)
+        answer = chat.locator("article.assistant")
+        answer.get_by_text("fsum(item.price").wait_for()
+        assert chat.locator("article").count() == 2
+        assert "inventory.py:23-24" in chat.locator("#about").inner_text()
+        [kept] = user.path.glob("server/data/User/workspaceStorage/*/cl-lsp.cl-lsp/chat.json")
+        assert kept.stat().st_mode & 0o777 == 0o600
+
+        engine.delay_s = 60
+        chat.locator("#question").fill("")
+        window.type("And why?\n")
+        answer.nth(1).get_by_text("It adds").wait_for()
+        asked = engine.requests[-1]["messages"]
+        assert [message["role"] for message in asked] == ["user", "assistant", "user"]
+        assert "And why?" in asked[-1]["content"]
+        assert "def total(self)" in asked[-1]["content"]
+        reload(window)
+        chat.get_by_text(re.compile("(ended|closed) meanwhile")).wait_for()
+        assert "It adds" in answer.nth(1).inner_text()
+
+        window.command("cl-lsp: New Chat")
+        wait_for("an empty chat", lambda: not chat.locator("article").count())
+        reload(window)
+        chat.get_by_text("Ask about the code").wait_for()
+        assert not chat.locator("article").count()
+        assert not kept.exists()
+        window.check_quiet()
+
+
+def reload(window: Window) -> None:
+    window.page.reload()
+    window.page.wait_for_selector(".monaco-workbench .statusbar-item")
+    wait_for("the language server", lambda: "ready" in window.status)
 
 
 def test_an_edit_is_shown_before_it_is_made(code: VsCode, user: Home) -> None:

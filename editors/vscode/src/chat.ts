@@ -15,17 +15,22 @@ import { apply, insert, type Origin, place, selected } from "./origin";
 import type { FromPage, ToPage } from "./page/chat";
 import { chatPage } from "./pages";
 import type { Server } from "./server";
+import { Store } from "./store";
 
 const VIEW = "clLsp.chat";
 
 export class Chat implements WebviewViewProvider {
   private view: WebviewView | undefined;
-  private conversation = new Conversation();
+  private conversation: Conversation;
+  private readonly store: Store;
 
   constructor(
     private readonly context: ExtensionContext,
     private readonly server: Server,
-  ) {}
+  ) {
+    this.store = new Store(context.storageUri);
+    this.conversation = new Conversation(this.store.read());
+  }
 
   register(): Disposable[] {
     return [
@@ -34,6 +39,7 @@ export class Chat implements WebviewViewProvider {
       window.onDidChangeActiveTextEditor(() => this.showAbout()),
       commands.registerCommand("clLsp.openChat", () => this.open()),
       commands.registerCommand("clLsp.newChat", () => this.begin()),
+      { dispose: () => this.keep() }, // also half an answer
     ];
   }
 
@@ -73,7 +79,16 @@ export class Chat implements WebviewViewProvider {
   private begin(): void {
     this.conversation.stop();
     this.conversation = new Conversation();
+    this.keep();
     this.showAll();
+  }
+
+  private keep(): void {
+    try {
+      this.store.write(this.conversation.kept);
+    } catch (error) {
+      this.server.log.warn(`the chat is not kept: ${error}`);
+    }
   }
 
   private async received(message: FromPage): Promise<void> {
@@ -109,9 +124,11 @@ export class Chat implements WebviewViewProvider {
         this.post({ type: "answer", text: answer.text, note: answer.note ?? "" });
       }
     });
+    this.keep();
     this.showAll();
     await asking;
     if (conversation === this.conversation) {
+      this.keep();
       this.post({ type: "busy", busy: false });
     }
   }

@@ -1,16 +1,11 @@
 // The turns of one conversation, and the request that gets the next one.
 
 import { randomUUID } from "node:crypto";
-import { CancellationTokenSource } from "vscode";
-import { LSPErrorCodes, ProgressType, ResponseError } from "vscode-languageclient/node";
+import { CancellationTokenSource, Uri } from "vscode";
+import { ErrorCodes, LSPErrorCodes, ProgressType, ResponseError } from "vscode-languageclient/node";
 import type { Client } from "./client";
-import type { Origin } from "./origin";
-
-export interface Turn {
-  role: "user" | "assistant";
-  text: string;
-  note?: string;
-}
+import type { Kept, Turn } from "./kept";
+import { type Origin, rangeOf } from "./origin";
 
 /** The result of `cl-lsp/chat`. */
 interface Answer {
@@ -19,9 +14,21 @@ interface Answer {
 }
 
 export class Conversation {
-  readonly turns: Turn[] = [];
+  readonly turns: Turn[];
   origin: Origin | undefined;
   private asking: CancellationTokenSource | undefined;
+
+  /** A new one, or one that was kept. */
+  constructor({ turns, about }: Kept = { turns: [] }) {
+    this.turns = turns;
+    this.origin = about && { uri: Uri.parse(about.uri), range: rangeOf(about.range), text: about.text };
+  }
+
+  get kept(): Kept {
+    const { turns, origin } = this;
+    const about = origin && { uri: origin.uri.toString(), range: plain(origin.range), text: origin.text };
+    return { turns, about };
+  }
 
   get busy(): boolean {
     return this.asking !== undefined;
@@ -73,7 +80,17 @@ export class Conversation {
   }
 }
 
+function plain({ start, end }: Origin["range"]) {
+  const at = ({ line, character }: typeof start) => ({ line, character });
+  return { start: at(start), end: at(end) };
+}
+
+const ENDS: Record<number, string> = {
+  [LSPErrorCodes.RequestCancelled]: "stopped",
+  [ErrorCodes.PendingResponseRejected]: "the language server was ended meanwhile",
+};
+
 function said(error: unknown): string {
-  const cancelled = error instanceof ResponseError && error.code === LSPErrorCodes.RequestCancelled;
-  return cancelled ? "stopped" : error instanceof Error ? error.message : String(error);
+  const known = error instanceof ResponseError ? ENDS[error.code] : undefined;
+  return known ?? (error instanceof Error ? error.message : String(error));
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import manifest from "../package.json";
 import { details } from "../src/cards";
 import { Crashes } from "../src/crashes";
+import { type Kept, packed, type Turn, unpacked } from "../src/kept";
 import { declaredKeys, explicit } from "../src/settings";
 import { modelName, shown } from "../src/state";
 import { older } from "../src/version";
@@ -78,4 +79,24 @@ test("a card tells what a model can do and what it takes", () => {
   assert.equal(details(card, "completion"), text);
   assert.equal(details(card, "chat"), `${text} · it is no Instruct model`);
   assert.equal(details({ id: "x" }, "chat"), "");
+});
+
+test("a conversation is kept, the newest of it, up to 100,000 characters", () => {
+  const about = { uri: "file:///a.py", range: { start: { line: 1, character: 0 }, end: { line: 2, character: 3 } }, text: "x" };
+  const turns: Turn[] = [{ role: "user", text: "why?" }, { role: "assistant", text: "so", note: "" }];
+  assert.deepEqual(unpacked(packed({ turns, about })), { turns, about });
+
+  const long = (role: Turn["role"]): Turn => ({ role, text: "y".repeat(30_000), note: "" });
+  const many = [long("user"), long("assistant"), long("user"), long("assistant"), ...turns];
+  assert.deepEqual(unpacked(packed({ turns: many }))?.turns, [...many.slice(2)]);
+  const huge: Kept = { turns: [{ role: "user", text: "z".repeat(200_000) }], about: { ...about, text: "z".repeat(200_000) } };
+  assert.deepEqual(unpacked(packed(huge)), { turns: [], about: undefined });
+});
+
+test("an answer that was cut off says so, and nonsense is no conversation", () => {
+  const kept = unpacked(packed({ turns: [{ role: "user", text: "a" }, { role: "assistant", text: "hal" }] }));
+  assert.match(kept?.turns[1]?.note ?? "", /closed/);
+  for (const nonsense of ["", "{", "[]", "null", '{"turns": 3}', '{"turns": [{"role": 1}]}']) {
+    assert.equal(unpacked(nonsense), undefined, nonsense);
+  }
 });

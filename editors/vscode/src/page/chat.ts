@@ -2,7 +2,12 @@
 
 import { render } from "./markdown";
 
-declare function acquireVsCodeApi(): { postMessage(message: unknown): void };
+/** The state is the question that is not sent yet: a page that is hidden is thrown away. */
+declare function acquireVsCodeApi(): {
+  postMessage(message: unknown): void;
+  getState(): string | undefined;
+  setState(state: string): void;
+};
 
 /** From the host. `text` of an answer is all that has come of it. */
 export type ToPage =
@@ -93,10 +98,13 @@ function submit(): void {
   const text = question.value.trim();
   if (text && !ask.disabled) {
     question.value = "";
+    host.setState("");
     send({ type: "ask", text });
   }
 }
 
+question.value = host.getState() ?? "";
+question.addEventListener("input", () => host.setState(question.value));
 ask.addEventListener("click", submit);
 stop.addEventListener("click", () => send({ type: "stop" }));
 question.addEventListener("keydown", (event) => {
