@@ -13,6 +13,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from . import actions, chat_documents, chat_view, rewrites
 from .actions import Asked, code_actions, wanted
 from .chats import Outcome
+from .client_edits import Discarded
 from .errors import ClLspError, EngineGone
 
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ def _command(
     async def command(ls: "ClLsp", arguments: Any) -> dict[str, Any]:
         try:
             outcome = await what(ls, name, arguments)
+        except Discarded:
+            outcome = Outcome("nothing")
         except ClLspError as error:
             outcome = Outcome("failed", message=str(error))
         if outcome.message:

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 ANNOTATION = "cl-lsp"
+DISCARDED = "discarded"  # a client's word for the user's no
+
+
+class Discarded(Exception):
+    """The user has seen a change and does not want it; nothing went wrong."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ async def change(
     ls: "ClLsp", document: Document, changes: Sequence[Change], label: str = ""
 ) -> str | None:
     """Change a document; None if that is done, or the reason why nothing was changed.
+    Raises Discarded.
 
     `document` is what it was when `changes` were made.
     """
@@ -100,7 +106,7 @@ async def change(
 
 
 async def apply(ls: "ClLsp", edit: types.WorkspaceEdit, label: str) -> str | None:
-    """As `change`."""
+    """As `change`. Raises Discarded."""
     params = types.ApplyWorkspaceEditParams(edit, label=f"cl-lsp: {label}" if label else None)
     try:
         result = await ls.workspace_apply_edit_async(params)
@@ -110,4 +116,6 @@ async def apply(ls: "ClLsp", edit: types.WorkspaceEdit, label: str) -> str | Non
     if result is not None and result.applied:
         return None
     reason = result.failure_reason if result is not None else None
+    if reason == DISCARDED:
+        raise Discarded
     return "the editor did not apply the edit" + (f": {reason}" if reason else "")

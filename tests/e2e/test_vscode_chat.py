@@ -118,18 +118,45 @@ def reload(window: Window) -> None:
     wait_for("the language server", lambda: "ready" in window.status)
 
 
-def test_an_edit_is_shown_before_it_is_made(code: VsCode, user: Home) -> None:
+def test_an_edit_is_seen_before_it_is_made_and_one_key_makes_it(code: VsCode, user: Home) -> None:
     with chatting(code, user) as (window, engine):
         engine.delay_s = 0
-        window.action("Edit this code")
-        window.page.get_by_text("What is to be changed?").wait_for()
-        window.type("Use fsum\n")
-        preview = window.page.locator(".part.panel")
-        preview.locator("a.action-label", has_text="Refactor Preview").wait_for()
-        assert "fsum(" not in "".join(window.lines())
-        preview.locator(
-            ".monaco-list-row .edit-checkbox, .monaco-list-row [type=checkbox]"
-        ).first.click()
+        diff = window.page.locator(".monaco-diff-editor")
+
+        def ask_for_fsum() -> None:
+            window.action("Edit this code")
+            window.page.get_by_text("What is to be changed?").wait_for()
+            window.type("Use fsum\n")
+            diff.locator(".modified .view-line", has_text="fsum(").wait_for()
+            tab = window.page.locator(".tab.active").inner_text()
+            assert "Edit this code" in tab and "Ctrl+Enter applies" in tab
+            assert "fsum(" not in (user.path / "project/inventory.py").read_text()
+
+        ask_for_fsum()
         window.screenshot(ARTEFACTS / "vscode-edit.png")
-        preview.get_by_role("button", name="Apply").click()
+        window.press("Escape")
+        wait_for("no change", lambda: not diff.count())
+        wait_for("the example", lambda: "return sum(item.price" in "".join(window.lines()))
+        assert "fsum(" not in "".join(window.lines())
+        assert window.page.locator(".tab").count() == 1
+
+        ask_for_fsum()
+        window.press("Control+Enter")
+        wait_for("the end of the question", lambda: not diff.count())
         wait_for("the changed line", lambda: "fsum(" in "".join(window.lines()))
+        window.press("Control+Z")
+        wait_for("the undone change", lambda: "fsum(" not in "".join(window.lines()))
+
+        window.press("Home", "Home", "Shift+ArrowDown", "Shift+End")
+        ask_for_fsum()
+        window.page.locator(".tab.active .tab-actions a").click()
+        wait_for("no change", lambda: not diff.count())
+        assert "fsum(" not in "".join(window.lines())
+
+        window.action("Write tests for this code")
+        diff.locator(".modified .view-line", has_text="fsum(").wait_for()
+        window.command("cl-lsp: Apply the Change")
+        wait_for("the end of the question", lambda: not diff.count())
+        window.page.locator(".tab.active", has_text="test_inventory.py").wait_for()
+        wait_for("the tests", lambda: "fsum(" in "".join(window.lines()))
+        window.check_quiet()

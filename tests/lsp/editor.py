@@ -22,13 +22,13 @@ def path_of(uri: str) -> Path:
 
 
 class Editor:
-    """Its documents by URI: version and text. `refuses`: it applies nothing, and says so."""
+    """Its documents by URI: version and text. `refuses`: it applies nothing, and says why."""
 
     def __init__(self, client: LspClient):
         self.client = client
         self.documents: dict[str, tuple[int, str]] = {}
         self.edits: list[dict] = []
-        self.refuses = False
+        self.refuses = ""
         self.shows = True
         client.answers["workspace/applyEdit"] = self._apply
         client.answers["window/showDocument"] = self._show
@@ -96,7 +96,7 @@ class Editor:
         edit = params["edit"]
         self.edits.append(edit)
         if self.refuses:
-            return {"applied": False, "failureReason": "no"}
+            return {"applied": False, "failureReason": self.refuses}
         listed = edit.get("documentChanges") or [
             {"textDocument": {"uri": uri, "version": None}, "edits": edits}
             for uri, edits in edit["changes"].items()

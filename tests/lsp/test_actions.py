@@ -122,13 +122,26 @@ async def test_an_answer_that_changes_nothing_is_said(
         assert outcome["outcome"] == "nothing" and outcome["document"] is None
 
 
+@pytest.mark.parametrize("action", ["types", "tests", "body"])
+async def test_of_a_change_that_the_user_does_not_want_nothing_is_said(
+    editor: Editor, engine: FakeEngine, action: str
+) -> None:
+    await editor.start(CREATES)
+    editor.open(TEXT)
+    engine.text, editor.refuses = TYPED, "discarded"
+    outcome = await editor.act(action, (4, 10))
+    assert outcome == {"outcome": "nothing", "document": None, "message": None}
+    assert len(editor.edits) == 1 and editor.text() == TEXT
+    assert not editor.client.messages()
+
+
 @pytest.mark.parametrize("why", ["changed", "refused", "unable"])
 async def test_an_answer_that_cannot_be_applied_is_in_a_document(
     editor: Editor, engine: FakeEngine, why: str
 ) -> None:
     await editor.start(None if why == "unable" else CREATES)
     editor.open(TEXT)
-    engine.text, editor.refuses = TYPED, why == "refused"
+    engine.text, editor.refuses = TYPED, "no" if why == "refused" else ""
     engine.headers_s = 0.3 if why == "changed" else 0
     asked = asyncio.create_task(editor.act("types", (4, 10)))
     if why == "changed":

@@ -1,7 +1,8 @@
 // The LSP client: vscode-languageclient, without pop-ups of its own.
 
-import { type LogOutputChannel, type WorkspaceConfiguration } from "vscode";
+import { CancellationTokenSource, type LogOutputChannel, type WorkspaceConfiguration } from "vscode";
 import {
+  type ApplyWorkspaceEditResult,
   type ClientCapabilities,
   type ErrorHandler,
   ErrorAction,
@@ -12,11 +13,13 @@ import {
   type StaticFeature,
 } from "vscode-languageclient/node";
 import { runAction } from "./actions";
+import type { Changes } from "./changes";
 import { Late } from "./late";
 import { explicit, SECTION } from "./settings";
 
 // Files, what is not saved yet, and the cells of notebooks; no settings, logs or diffs.
 const SCHEMES = ["file", "untitled", "vscode-notebook-cell"];
+const NEVER = new CancellationTokenSource().token;
 
 export class Client extends LanguageClient {
   /** To the log: whoever starts it says what went wrong, once. */
@@ -25,14 +28,20 @@ export class Client extends LanguageClient {
   }
 }
 
-/** `read` gives the settings of the window or of a folder; `show` opens the chat view. */
+/** Where the user sees what comes of an action. */
+export interface Views {
+  chat: Parameters<typeof runAction>[3];
+  change: Changes["apply"];
+}
+
+/** `read` gives the settings of the window or of a folder. */
 export function makeClient(
   program: string,
   keys: string[],
   read: (scope?: string) => WorkspaceConfiguration,
   log: LogOutputChannel,
   closed: ErrorHandler["closed"],
-  show: Parameters<typeof runAction>[3],
+  views: Views,
 ): Client {
   const late = new Late();
   const options: LanguageClientOptions = {
@@ -45,8 +54,10 @@ export function makeClient(
     markdown: { isTrusted: false, supportHtml: false },
     middleware: {
       provideInlineCompletionItems: (...asked) => late.provide(...asked),
-      executeCommand: (command, args, next) => runAction(command, args, next, show),
+      executeCommand: (command, args, next) => runAction(command, args, next, views.chat),
       workspace: {
+        handleApplyEdit: (params, next) =>
+          views.change(params, async (edit) => (await next(edit, NEVER)) as ApplyWorkspaceEditResult),
         configuration: (params, token, next) =>
           params.items.every((item) => item.section?.split(".")[0] === SECTION)
             ? params.items.map((item) => within(explicit(keys, read(item.scopeUri)), item.section))

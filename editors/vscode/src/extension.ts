@@ -1,6 +1,7 @@
 // The extension's start: it connects the parts and returns at once; the server starts beside.
 
 import { type ExtensionContext, window, workspace } from "vscode";
+import { Changes } from "./changes";
 import { Chat } from "./chat";
 import { registerCommands } from "./commands";
 import { Server } from "./server";
@@ -14,9 +15,11 @@ let running: Server | undefined;
 export function activate(context: ExtensionContext): void {
   const log = window.createOutputChannel("cl-lsp", { log: true });
   const status = new Status();
-  const server = (running = new Server(context, log, status, new Troubles(), (...asked) =>
-    chat.show(...asked),
-  ));
+  const changes = new Changes();
+  const server = (running = new Server(context, log, status, new Troubles(), {
+    chat: (...asked) => chat.show(...asked),
+    change: (...asked) => changes.apply(...asked),
+  }));
   const chat = new Chat(context, server);
   server.onClient((client) => {
     client.onNotification("cl-lsp/status", (state: State) => status.show(state));
@@ -26,6 +29,7 @@ export function activate(context: ExtensionContext): void {
     status,
     ...registerCommands(context, server, status),
     ...chat.register(),
+    ...changes.register(),
     workspace.onDidChangeConfiguration((change) => {
       if (change.affectsConfiguration(`${SECTION}.server`)) {
         void server.restart();

@@ -11,11 +11,10 @@ import {
   workspace,
 } from "vscode";
 import { CloseAction, DidChangeConfigurationNotification, State } from "vscode-languageclient/node";
-import { type Client, makeClient } from "./client";
+import { type Client, makeClient, type Views } from "./client";
 import { Crashes } from "./crashes";
 import { find, isProgram } from "./find";
 import { environment } from "./install";
-import type { Origin } from "./origin";
 import { declaredKeys, explicit, SECTION } from "./settings";
 import type { Status } from "./status";
 import type { Button, Troubles } from "./trouble";
@@ -43,7 +42,7 @@ export class Server implements Disposable {
     readonly log: LogOutputChannel,
     private readonly status: Status,
     private readonly troubles: Troubles,
-    private readonly show: (origin: Origin, question?: string) => unknown,
+    private readonly views: Views,
   ) {
     this.keys = declaredKeys(context.extension.packageJSON);
   }
@@ -111,7 +110,7 @@ export class Server implements Disposable {
     const read = (scope?: string) =>
       workspace.getConfiguration(SECTION, scope === undefined ? null : Uri.parse(scope));
     const closed = () => this.closed();
-    const client = makeClient(program, this.keys, read, this.log, closed, this.show);
+    const client = makeClient(program, this.keys, read, this.log, closed, this.views);
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running && client === this.client) {
         this.started(client, program);

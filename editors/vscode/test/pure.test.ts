@@ -3,6 +3,7 @@ import { test } from "node:test";
 import manifest from "../package.json";
 import { details } from "../src/cards";
 import { Crashes } from "../src/crashes";
+import { confirmed, onlyChange } from "../src/edits";
 import { type Kept, packed, type Turn, unpacked } from "../src/kept";
 import { declaredKeys, explicit } from "../src/settings";
 import { modelName, shown } from "../src/state";
@@ -99,4 +100,22 @@ test("an answer that was cut off says so, and nonsense is no conversation", () =
   for (const nonsense of ["", "{", "[]", "null", '{"turns": 3}', '{"turns": [{"role": 1}]}']) {
     assert.equal(unpacked(nonsense), undefined, nonsense);
   }
+});
+
+test("what the user is to see first is an edit of one document that asks for it", () => {
+  const at = (line: number) => ({ start: { line, character: 0 }, end: { line, character: 1 } });
+  const edits = [5, 2].map((line) => ({ range: at(line), newText: `${line}`, annotationId: "a" }));
+  const one = { textDocument: { uri: "file:///a.py", version: 3 }, edits };
+  const other = { ...one, textDocument: { uri: "file:///b.py", version: 1 } };
+  const create = { kind: "create" as const, uri: "file:///a.py" };
+  const asks = { changeAnnotations: { a: { label: "Fix", needsConfirmation: true } } };
+  const sorted = { uri: "file:///a.py", creates: false, edits: edits.toReversed() };
+  assert.deepEqual(onlyChange({ documentChanges: [one], ...asks }), sorted);
+  assert.deepEqual(onlyChange({ documentChanges: [create, one], ...asks }), { ...sorted, creates: true });
+  for (const documentChanges of [[], [one, other], [create, other], [create]]) {
+    assert.equal(onlyChange({ documentChanges, ...asks }), undefined);
+  }
+  assert.equal(onlyChange({ documentChanges: [one] }), undefined);
+  assert.equal(onlyChange({ changes: { "file:///a.py": edits }, ...asks }), undefined);
+  assert.equal(onlyChange(confirmed({ documentChanges: [one], ...asks })), undefined);
 });
