@@ -8,7 +8,7 @@ from .breaker import Breaker
 from .client import EngineClient
 from .config import EMBEDDED, EngineConfig
 from .context import Windows
-from .daemon import Daemon, user_address
+from .daemon import Daemon, anywhere, user_address
 from .errors import CannotStart, EngineBusy, EngineDied, EngineResting
 from .exchange import ChatRequest, Chunk, CompletionRequest
 
@@ -72,6 +72,7 @@ class Local:
     local = True
 
     def __init__(self, config: EngineConfig, client: EngineClient | None = None):
+        config = anywhere(config)
         self.model = self.name = config.model
         self.title = f"loading {config.model or EMBEDDED}"
         self.client = client or EngineClient(user_address())

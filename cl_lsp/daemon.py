@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,6 +80,20 @@ def user_address() -> Address:
             if found.st_uid != os.getuid() or found.st_mode & 0o022:
                 raise CannotStart(f"others can write to {folder}; set XDG_RUNTIME_DIR")
     return Address(uds=socket)
+
+
+def anywhere(config: EngineConfig) -> EngineConfig:
+    """The same for a process in another directory.
+
+    >>> anywhere(EngineConfig(model="codellama/m")).model
+    'codellama/m'
+    """
+    model, template = config.model, config.chat_template
+    if model is not None and model.startswith((".", "~")):  # all else may be a name
+        model = os.path.abspath(os.path.expanduser(model))
+    if template is not None:
+        template = os.path.abspath(os.path.expanduser(template))
+    return replace(config, model=model, chat_template=template)
 
 
 class Daemon:
@@ -196,9 +211,10 @@ class Daemon:
             _rotate(log_file())
             with open(log_file(), "ab") as log:
                 start = log.tell()
-                # A session of its own: it outlives this editor, for the next one.
+                # A session and a directory of its own: it outlives this editor, and its project.
                 process = subprocess.Popen(
                     command,
+                    cwd=log_file().parent,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

@@ -19,7 +19,15 @@ from cl_engine.__main__ import parser
 from cl_lsp.backend import Local
 from cl_lsp.client import EngineClient
 from cl_lsp.config import EngineConfig
-from cl_lsp.daemon import MAX_LOG, Daemon, default_socket, log_file, port_file, user_address
+from cl_lsp.daemon import (
+    MAX_LOG,
+    Daemon,
+    anywhere,
+    default_socket,
+    log_file,
+    port_file,
+    user_address,
+)
 from cl_lsp.errors import CannotStart, EngineDied, EngineRefused, EngineResting
 from cl_lsp.exchange import CompletionRequest
 from cl_lsp.wire import Address
@@ -104,6 +112,36 @@ async def test_a_model_that_cannot_load_is_said_once(home: Path, tmp_path: Path,
         assert len(client.messages()) == 1
         assert expected in client.messages()[0]
         assert await client.shutdown() == 0
+
+
+async def test_that_the_engine_does_not_start_is_in_the_state_before_the_first_key(
+    home: Path,
+) -> None:
+    async with language_server() as client:
+        able = {"experimental": {"clLsp": {"status": True}}}
+        await client.initialize(options={"engine": {"model": "nonesuch"}}, able=able)
+        state = await client.told(lambda: [s for s in client.states() if s["state"] == "error"], 30)
+        assert "no model 'nonesuch'" in state[0]["message"]
+
+
+async def test_a_daemon_outlives_the_project_that_it_was_started_in(
+    home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = home / "h/project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    project.rmdir()
+    backend = Local(EngineConfig(model=str(tiny)))
+    await backend.ready(lambda seconds: None)
+    [pid] = daemons()
+    assert os.readlink(f"/proc/{pid}/cwd") == str(log_file().parent)
+    await backend.close()
+
+
+def test_a_path_is_the_same_for_a_daemon_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    given = EngineConfig(model="./models/mine", chat_template="t.json")
+    assert anywhere(given) == EngineConfig(model="/models/mine", chat_template="/t.json")
 
 
 async def test_a_stranger_in_the_runtime_directory_is_refused(
