@@ -150,8 +150,10 @@ async def restart(ls: "ClLsp", _arguments: Any) -> None:
     try:
         await ls.engines.ready("completion", ls.scopes.main)
     except ClLspError as error:
+        ls.board.failed(str(error))
         ls.say(str(error), types.MessageType.Error)
     else:
+        ls.board.failed("")
         ls.say("the engine answers", types.MessageType.Info)
 
 

@@ -185,6 +185,7 @@ async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
     try:
         await ls.engines.ready("completion", ls.scopes.main)
     except ClLspError as error:
+        ls.board.failed(str(error))
         ls.say_once(str(error), types.MessageType.Error)
 
 

@@ -71,6 +71,11 @@ class Board:
         self._loading -= 1
         self.tell()
 
+    def failed(self, error: str) -> None:
+        """The engine cannot be asked; "": it can."""
+        self._error = error
+        self.tell()
+
     def suggested(self, ms: float) -> None:
         self._error = ""
         self._rest = replace(self._rest, last_ms=round(ms, 1), reason=None)

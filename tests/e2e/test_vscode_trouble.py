@@ -1,12 +1,15 @@
 """What goes wrong in a real VS Code: one message each, with a button that helps."""
 
+import contextlib
+import shutil
+import subprocess
 import sys
 import time
 
 import pytest
 
-from tests.e2e.neovim import Home, wait_for
-from tests.e2e.vscode import VsCode, code, user
+from tests.e2e.neovim import BIN, ROOT, Home, wait_for
+from tests.e2e.vscode import VsCode, code, on_the_example, type_until_ghost, user, write
 
 __all__ = ["code", "user"]  # fixtures
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
@@ -56,3 +59,46 @@ def test_each_trouble_is_told_once_with_a_button_that_helps(code: VsCode, user: 
         assert "stopped" in window.status
         code.settings()
         wait_for("the language server", lambda: "ready" in window.status)
+
+
+def test_an_engine_that_does_not_start_is_told_once_and_tried_again(
+    code: VsCode, user: Home
+) -> None:
+    """As after `pip install cl-lsp` without `[engine]`."""
+    torch, program = user.path / "bare/torch", user.path / "bare/cl-lsp"
+    write(torch / "__init__.py", """raise ModuleNotFoundError("No module named 'torch'")""")
+    paths = f"{torch.parent}:{user.env.get('PYTHONPATH', '')}"
+    write(program, f'#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -m cl_lsp "$@"\n')
+    program.chmod(0o755)
+    with contextlib.suppress(subprocess.CalledProcessError):  # there was none
+        user.run(BIN / "cl-lsp", "stop")
+    code.settings({"cl-lsp.server.path": str(program)})
+    with on_the_example(code, user, "pip install 'cl-lsp[engine]'") as window:
+        window.command("Notifications: Show Notifications")
+        wait_for("the message", lambda: "No module named 'torch': pip install" in window.told)
+        window.press("Control+1")
+        window.press("Control+End")
+        window.type("\nfor item in self.items.values():\n    print(item", 60)
+        time.sleep(1)  # for what could come late
+        assert len(window.messages) == 1, window.told
+        assert window.button("Show Log").count() == 1
+        shutil.rmtree(torch)
+        window.button("Connect Again").click()
+        wait_for("the engine", lambda: "ready" in window.status)
+        window.press("Control+1", "End", "Enter")
+        type_until_ghost(window, "self.items[name")
+        window.command("Notifications: Show Notifications")
+        wait_for("its answer", lambda: window.told == "cl-lsp: the engine answers")
+
+
+def test_a_folder_that_vanishes_is_no_trouble(code: VsCode, user: Home) -> None:
+    """As over a connection that is lost, or with a branch that is left."""
+    write(user.path / "gone/inventory.py", (ROOT / "examples/inventory.py").read_text())
+    code.settings()
+    with code.window("gone") as window:
+        window.open("inventory.py")
+        wait_for("the language server", lambda: "ready" in window.status)
+        shutil.rmtree(user.path / "gone")
+        window.press("Control+End", "ArrowUp", "End")
+        type_until_ghost(window, "ems[name]")
+        window.check_quiet()

@@ -207,11 +207,12 @@ def code(user: Home) -> Iterator[VsCode]:
 
 
 @contextlib.contextmanager
-def on_the_example(code: VsCode, user: Home) -> Iterator[Window]:
+def on_the_example(code: VsCode, user: Home, status: str = "ready") -> Iterator[Window]:
+    """A window on it, when the status bar has that to say."""
     shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
     with code.window() as window:
         window.open("inventory.py")
-        wait_for("the language server", lambda: "ready" in window.status)
+        wait_for("the language server", lambda: status in window.status)
         yield window
 
 

@@ -30,6 +30,7 @@ export function registerCommands(
     menu: () => menu(status),
     pause: asked(server, (client) => run(client, "cl-lsp.pause")),
     resume: asked(server, (client) => run(client, "cl-lsp.resume")),
+    connect: asked(server, (client) => run(client, "cl-lsp.restart")),
     selectModel: asked(server, (client) => selectModel(client, "completion")),
     selectChatModel: asked(server, (client) => selectModel(client, "chat")),
     trace: asked(server, showTrace),

@@ -10,7 +10,14 @@ import {
   Uri,
   workspace,
 } from "vscode";
-import { CloseAction, DidChangeConfigurationNotification, State } from "vscode-languageclient/node";
+import {
+  CloseAction,
+  DidChangeConfigurationNotification,
+  MessageType,
+  ShowMessageNotification,
+  type ShowMessageParams,
+  State,
+} from "vscode-languageclient/node";
 import { type Client, makeClient, type Views } from "./client";
 import { Crashes } from "./crashes";
 import { find, isProgram } from "./find";
@@ -27,6 +34,7 @@ const press = (title: string, command: string): Button => ({
 });
 const LOG = press("Show Log", "clLsp.log");
 const RESTART = press("Restart", "clLsp.restart");
+const CONNECT = press("Connect Again", "clLsp.connect");
 const CHOOSE = press("Choose the Program…", "clLsp.choose");
 const INSTALL = press("Install…", "clLsp.install");
 
@@ -116,6 +124,7 @@ export class Server implements Disposable {
         this.started(client, program);
       }
     });
+    client.onNotification(ShowMessageNotification.type, (said) => this.said(said));
     this.listeners.forEach((listen) => listen(client));
     this.client = client;
     await client.start().catch((error) => this.failed(program, error));
@@ -137,6 +146,13 @@ export class Server implements Disposable {
     } else {
       this.troubles.over();
     }
+  }
+
+  /** The client's own way of showing it has no buttons. */
+  private said(message: ShowMessageParams): void {
+    const bad = message.type <= MessageType.Warning;
+    const engine = message.type === MessageType.Error;
+    void this.troubles.pass(message, ...(engine ? [CONNECT] : []), ...(bad ? [LOG] : []));
   }
 
   private closed(): { action: CloseAction; handled: boolean } {

@@ -36,5 +36,14 @@ export async function run(): Promise<void> {
   assert.ok(titles.some((title) => title.includes("Fill")), titles.join());
   const explain = actions.find(({ title }) => title.includes("Explain this code"));
   assert.ok(!explain || explain.disabled, "the embedded model cannot chat");
+
+  const provideTextDocumentContent = () => document.getText();
+  const provider = workspace.registerTextDocumentContentProvider("made-up", { provideTextDocumentContent });
+  const virtual = await workspace.openTextDocument(Uri.from({ scheme: "made-up", path: document.uri.path }));
+  await window.showTextDocument(virtual);
+  assert.equal(virtual.languageId, "python");
+  const others = await commands.executeCommand<CodeAction[]>("vscode.executeCodeActionProvider", virtual.uri, total);
+  assert.deepEqual(others.map(({ title }) => title).filter((title) => title.startsWith("cl-lsp")), []);
+  provider.dispose();
   assert.ok((await commands.getCommands(true)).includes("cl-lsp.fill"), "the server's own command");
 }
