@@ -4,6 +4,7 @@ As in Neovim's tests, which text is suggested is not tested: what is shown is wh
 """
 
 import contextlib
+import json
 import re
 import shutil
 import statistics
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.e2e.neovim import BIN, ROOT, Home, wait_for
 from tests.e2e.vscode import (
     ARTEFACTS,
     EXTENSION,
@@ -169,8 +170,10 @@ def test_a_suggestion_that_comes_late_is_shown(code: VsCode, user: Home) -> None
             wait_for("the accepted text", lambda: window.lines()[-1] == "zq_late()", 5)
 
 
-def test_five_windows_share_one_daemon_and_leave_no_server(code: VsCode, user: Home) -> None:
-    code.settings()
+def test_five_windows_share_one_daemon_and_leave_nothing(code: VsCode, user: Home) -> None:
+    with contextlib.suppress(subprocess.CalledProcessError):  # there was none
+        user.run(BIN / "cl-lsp", "stop")
+    code.settings({"cl-lsp.engine.idleExitMinutes": 0.5})
     with contextlib.ExitStack() as stack:
         windows = [stack.enter_context(on_the_example(code, user)) for _ in range(5)]
         for window in windows:
@@ -178,3 +181,23 @@ def test_five_windows_share_one_daemon_and_leave_no_server(code: VsCode, user: H
             type_until_ghost(window, "ems[name]")
         assert user.engines() == [user.status()["pid"]]
     wait_for("the end of the servers", lambda: "cl_lsp" not in str(user.processes()), 30)
+    assert len(user.engines()) == 1
+    wait_for("the end of the daemon", lambda: not user.engines(), 45)
+    assert all("server-main" in line or "vscode" in line for line in user.processes().values())
+
+
+def test_every_command_is_in_the_palette(window: Window) -> None:
+    manifest = json.loads((EXTENSION / "package.json").read_text())
+    ours = {command["title"] for command in manifest["contributes"]["commands"]}
+    window.press("F1")
+    window.page.locator(".quick-input-widget input").first.wait_for()
+    window.type("cl-lsp:", 5)
+    rows = window.page.locator(".quick-input-list .monaco-list-row")
+    rows.filter(has_text="cl-lsp: Menu").first.wait_for()
+    shown: set[str] = set()
+    for _ in range(len(ours)):
+        shown.update(rows.locator(".label-name").all_inner_texts())
+        window.press("ArrowDown")
+    there = {label.replace("\xa0", " ").removeprefix("cl-lsp: ") for label in shown}
+    # Those two are there while a change is shown.
+    assert ours - there == {"Apply the Change", "Discard the Change"}
