@@ -107,9 +107,9 @@ class VsCode:
         return codes[0]
 
 
-def install(home: Home) -> None:
+def install(home: Home, folder: str = ".local/bin") -> None:
     """`cl-lsp` as of this tree, where a user has it."""
-    program = home.path / ".local/bin/cl-lsp"
+    program = home.path / folder / "cl-lsp"
     program.parent.mkdir(parents=True)
     paths = os.environ.get("PYTHONPATH", "")
     program.write_text(f'#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -m cl_lsp "$@"\n')
@@ -181,13 +181,13 @@ def user() -> Iterator[Home]:
 
 
 @contextlib.contextmanager
-def a_user() -> Iterator[Home]:
+def a_user(kind: type[Home] = Home) -> Iterator[Home]:
     """Without `cl-lsp`, and with an empty project."""
     for path in (VSCODE / "node", Path(CHROMIUM), VSIX):
         if not path.exists():
             pytest.fail(f"{path} is missing: `make test-editors` makes it, `.ci/run` Chromium")
     with tempfile.TemporaryDirectory(prefix="cl-", dir="/tmp") as folder:
-        home = Home(Path(folder))
+        home = kind(Path(folder))
         (home.path / "run").mkdir(mode=0o700)
         (home.path / "project/.git").mkdir(parents=True)
         try:
