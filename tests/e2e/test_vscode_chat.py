@@ -6,8 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.e2e.contrast import CONTRAST
 from tests.e2e.neovim import Home, wait_for
-from tests.e2e.vscode import ARTEFACTS, VsCode, code, on_the_example, scripted, user
+from tests.e2e.vscode import (
+    ARTEFACTS,
+    VsCode,
+    code,
+    on_the_example,
+    scripted,
+    type_until_ghost,
+    user,
+)
 from tests.e2e.window import Window
 from tests.lsp.fake_engine import FakeEngine
 
@@ -29,11 +38,14 @@ It adds up `price * quantity` of **every** item.
 
 
 @contextlib.contextmanager
-def chatting(code: VsCode, user: Home) -> Iterator[tuple[Window, FakeEngine]]:
-    """The example with `total` selected, and an engine that says ANSWER: a scripted one."""
+def chatting(code: VsCode, user: Home, **more: object) -> Iterator[tuple[Window, FakeEngine]]:
+    """The example with `total` selected, and an engine that says ANSWER: a scripted one.
+
+    `more` are settings.
+    """
     engine = FakeEngine(text=ANSWER, delay_s=2)
     with scripted(engine) as url:
-        code.settings({"cl-lsp.chat.endpoint": url})
+        code.settings({"cl-lsp.chat.endpoint": url} | more)
         with on_the_example(code, user) as window:
             window.press("Control+G")
             window.type("23\n")
@@ -160,3 +172,40 @@ def test_an_edit_is_seen_before_it_is_made_and_one_key_makes_it(code: VsCode, us
         window.page.locator(".tab.active", has_text="test_inventory.py").wait_for()
         wait_for("the tests", lambda: "fsum(" in "".join(window.lines()))
         window.check_quiet()
+
+
+READ = ["article.user", "article.assistant p", "article.assistant p code", ".bar span",
+        ".bar button", "pre code", ".note", "#about", "#question", "#ask"]  # fmt: skip
+THEMES = {
+    "light": "Default Light Modern",
+    "dark": "Default Dark Modern",
+    "dark-contrast": "Default High Contrast",
+    "light-contrast": "Default High Contrast Light",
+}
+
+
+@pytest.mark.parametrize("name", THEMES)
+def test_everything_can_be_read_in_each_theme(code: VsCode, user: Home, name: str) -> None:
+    """Screenshots of all of it are kept, for eyes; what is ours is measured."""
+    theme = {"workbench.colorTheme": THEMES[name]}
+    with chatting(code, user, **theme) as (window, engine):
+        engine.delay_s = 0
+        window.action("Explain this code")
+        chat = window.chat()
+        chat.get_by_text("fsum(item.price").wait_for()
+        engine.delay_s = 60
+        chat.locator("#question").click()
+        window.type("And why?\n")
+        chat.get_by_role("button", name="Stop").click()
+        chat.get_by_text("stopped").wait_for()
+        window.press("Control+1")
+        window.page.locator(".editor-instance .monaco-editor.focused").wait_for()
+        window.press("Control+End", "ArrowUp", "End")
+        type_until_ghost(window, "ems[name]")
+        window.widen_side_bar(120)
+        window.screenshot(ARTEFACTS / f"vscode-{name}.png")
+        side = window.page.locator(".part.sidebar")
+        body = side.evaluate("e => getComputedStyle(e).backgroundColor")
+        ratios = {what: chat.locator(what).first.evaluate(CONTRAST, body) for what in READ}
+        least = 7 if "contrast" in name else 4.5
+        assert {what: ratio for what, ratio in ratios.items() if ratio < least} == {}, ratios
