@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.neovim import BIN, ROOT, Home, wait_for
+from tests.e2e.neovim import ROOT, Home, wait_for
 from tests.e2e.vscode import (
     ARTEFACTS,
     EXTENSION,
@@ -23,6 +23,7 @@ from tests.e2e.vscode import (
     code,
     on_the_example,
     scripted,
+    stop_engine,
     type_until_ghost,
     user,
     write,
@@ -171,8 +172,7 @@ def test_a_suggestion_that_comes_late_is_shown(code: VsCode, user: Home) -> None
 
 
 def test_five_windows_share_one_daemon_and_leave_nothing(code: VsCode, user: Home) -> None:
-    with contextlib.suppress(subprocess.CalledProcessError):  # there was none
-        user.run(BIN / "cl-lsp", "stop")
+    stop_engine(user)
     code.settings({"cl-lsp.engine.idleExitMinutes": 0.5})
     with contextlib.ExitStack() as stack:
         windows = [stack.enter_context(on_the_example(code, user)) for _ in range(5)]

@@ -1,15 +1,21 @@
 """What goes wrong in a real VS Code: one message each, with a button that helps."""
 
-import contextlib
 import shutil
-import subprocess
 import sys
 import time
 
 import pytest
 
-from tests.e2e.neovim import BIN, ROOT, Home, wait_for
-from tests.e2e.vscode import VsCode, code, on_the_example, type_until_ghost, user, write
+from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.e2e.vscode import (
+    VsCode,
+    code,
+    on_the_example,
+    stop_engine,
+    type_until_ghost,
+    user,
+    write,
+)
 
 __all__ = ["code", "user"]  # fixtures
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(240)]
@@ -70,8 +76,7 @@ def test_an_engine_that_does_not_start_is_told_once_and_tried_again(
     paths = f"{torch.parent}:{user.env.get('PYTHONPATH', '')}"
     write(program, f'#!/bin/sh\nPYTHONPATH={paths} exec {sys.executable} -m cl_lsp "$@"\n')
     program.chmod(0o755)
-    with contextlib.suppress(subprocess.CalledProcessError):  # there was none
-        user.run(BIN / "cl-lsp", "stop")
+    stop_engine(user)
     code.settings({"cl-lsp.server.path": str(program)})
     with on_the_example(code, user, "pip install 'cl-lsp[engine]'") as window:
         window.command("Notifications: Show Notifications")

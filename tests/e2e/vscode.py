@@ -216,6 +216,13 @@ def on_the_example(code: VsCode, user: Home, status: str = "ready") -> Iterator[
         yield window
 
 
+def stop_engine(user: Home) -> None:
+    """The daemon, also one that is loading and does not listen yet."""
+    for pid in user.engines():
+        os.kill(pid, signal.SIGTERM)
+    wait_for("the end of the engine", lambda: not user.engines())
+
+
 def write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
