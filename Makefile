@@ -37,7 +37,7 @@ soak: .venv/dev
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
-test-editors: .venv/dev $(EDITORS) $(VSIX) check-vscode
+test-editors: .venv/dev $(EDITORS) package check-vscode
 	$(PYTEST) -m editor $(call report,editor)
 
 .cache/nvim/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim: .cache/%: tests/e2e/unpack-debian.sh
