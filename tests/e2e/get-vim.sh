@@ -6,7 +6,7 @@ here=$(realpath "$(dirname "$0")")
 prefix=$(realpath -m "$1")
 root=$prefix/root
 
-if ! [ -x "$prefix/vim" ]; then
+if ! "$prefix/vim" --version >/dev/null 2>&1; then # also where the folder was moved
   "$here/unpack-debian.sh" "$prefix" usr/bin/vim.nox vim-nox vim-ale
   mkdir -p "$prefix/pack/debian/start"
   ln -sfn "$root/usr/share/vim-ale" "$prefix/pack/debian/start/ale"
