@@ -43,6 +43,11 @@ test-editors: .venv/dev $(EDITORS) package check-vscode
 .cache/nvim/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim: .cache/%: tests/e2e/unpack-debian.sh
 	tests/e2e/get-$(*D).sh .cache/$(*D)
 
+.cache/nvim/nvim: tests/e2e/get-nvim.sh
+.cache/emacs/emacs: tests/e2e/get-emacs.sh
+.cache/helix/hx: tests/e2e/get-helix.sh
+.cache/vim/vim: tests/e2e/get-vim.sh
+
 .cache/nvim-0.11/nvim: tests/e2e/get-nvim-0.11.sh .venv/bin/python
 	PYTHON=$(BIN)/python tests/e2e/get-nvim-0.11.sh .cache/nvim-0.11
 
