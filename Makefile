@@ -37,11 +37,16 @@ soak: .venv/dev
 eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
-test-editors: .venv/dev $(EDITORS) $(VSIX) check-vscode
+test-editors: .venv/dev $(EDITORS) package check-vscode
 	$(PYTEST) -m editor $(call report,editor)
 
 .cache/nvim/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim: .cache/%: tests/e2e/unpack-debian.sh
 	tests/e2e/get-$(*D).sh .cache/$(*D)
+
+.cache/nvim/nvim: tests/e2e/get-nvim.sh
+.cache/emacs/emacs: tests/e2e/get-emacs.sh
+.cache/helix/hx: tests/e2e/get-helix.sh
+.cache/vim/vim: tests/e2e/get-vim.sh
 
 .cache/nvim-0.11/nvim: tests/e2e/get-nvim-0.11.sh .venv/bin/python
 	PYTHON=$(BIN)/python tests/e2e/get-nvim-0.11.sh .cache/nvim-0.11

@@ -7,7 +7,7 @@ here=$(realpath "$(dirname "$0")")
 prefix=$(realpath -m "$1")
 root=$prefix/root
 
-if ! [ -x "$prefix/emacs" ]; then
+if ! "$prefix/emacs" --version >/dev/null 2>&1; then # also where the folder was moved
   "$here/unpack-debian.sh" "$prefix" usr/bin/emacs-nox emacs-nox
   lisp=$(echo "$root"/usr/share/emacs/*/lisp)
   programs=$(echo "$root"/usr/libexec/emacs/*/*/)

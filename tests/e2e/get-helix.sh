@@ -5,7 +5,7 @@ set -euo pipefail
 here=$(realpath "$(dirname "$0")")
 prefix=$(realpath -m "$1")
 
-if ! [ -x "$prefix/hx" ]; then
+if ! "$prefix/hx" --version >/dev/null 2>&1; then # also where the folder was moved
   "$here/unpack-debian.sh" "$prefix" usr/bin/hx hx
   ln -s root/usr/bin/hx "$prefix/hx"
 fi

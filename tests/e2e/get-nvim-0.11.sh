@@ -5,7 +5,7 @@ set -euo pipefail
 [ $# = 1 ] || { echo "usage: $0 DIR" >&2; exit 2; }
 prefix=$(realpath -m "$1")
 
-if ! [ -x "$prefix/nvim" ]; then
+if ! "$prefix/nvim" --version >/dev/null 2>&1; then # also where the folder was moved
   rm -rf "$prefix"
   mkdir -p "$prefix"
   python=${PYTHON:-python3}

@@ -1,6 +1,7 @@
 """Our Neovim plugin, installed from its archive in a user's home, and a Neovim that has it."""
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -25,9 +26,13 @@ def wait_for(what: str, poll: Callable[[], T], seconds: float = 15) -> T:
     return wait_long(what, poll, seconds)
 
 
-def install(home: Home) -> None:
-    """The archive and `docs/neovim.md`, followed to the letter."""
-    home.run(ROOT / "editors/nvim/package.sh", home.path / "cl-lsp.nvim.tar.gz")
+def install(home: Home, archive: Path | None = None) -> None:
+    """The archive (without one, of this tree) and `docs/neovim.md`, followed to the letter."""
+    there = home.path / "cl-lsp.nvim.tar.gz"
+    if archive:
+        shutil.copy(archive, there)
+    else:
+        home.run(ROOT / "editors/nvim/package.sh", there)
     home.run("sh", "-ec", f"cd {home.path}\n{block('neovim', 'sh')}")
     config = home.path / ".config/nvim"
     config.mkdir(parents=True)

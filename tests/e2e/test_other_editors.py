@@ -1,4 +1,4 @@
-"""Completion and a code action in real Emacs and Helix, a code action in Vim, set up as in docs/.
+"""Completion and a code action in real Emacs, Helix and Vim, set up as in docs/.
 
 The engine is scripted, so that it chats without a model.
 """
@@ -78,10 +78,15 @@ def test_helix(home: Home, engine: FakeEngine) -> None:
 
 
 def test_vim(home: Home, engine: FakeEngine) -> None:
-    """No completion: forky's Vim 9.2.858 ends, about every other time, as ALE opens its menu."""
     (home.path / ".vimrc").write_text(block("vim", "vim"))
     with screen(home, VIM, "a.py") as shown:
         wait_for("the file", lambda: "def double" in shown.text)
+        shown.type("jjAfi")
+        ask_until(shown, "first + second v cl-lsp", "BSpace", "i")
+        shown.press("C-n")
+        wait_for("it in the line", lambda: "total = first + second" in shown.text)
+        shown.press("C-y", "Escape")
+        wait_for("normal mode", lambda: "-- " not in shown.text)
         ask_until(shown, EXPLAIN, ":", *"ALECodeAction", "Enter")
         number = re.search(rf"(\d+)\) {EXPLAIN}", shown.text)
         assert number

@@ -4,22 +4,29 @@ local DESC = 'cl-lsp: accept'
 local before = {} -- by key: a name under which its old mapping goes on to exist, or the key itself
 
 local function feed(keys, mode)
-  keys = vim.api.nvim_replace_termcodes(keys, true, true, true)
-  vim.api.nvim_feedkeys(keys, mode, false) -- ahead of what else was typed
+  vim.api.nvim_feedkeys(vim.keycode(keys), mode, false) -- ahead of what else was typed
 end
 
 local function accept(what)
   return require('cl_lsp.ghost').accept(what)
 end
 
+--- The mapping of a key in all buffers; what one buffer has goes before ours and stays there.
+local function mapping(key)
+  local raw = vim.keycode(key)
+  return vim.iter(vim.api.nvim_get_keymap('i')):find(function(found)
+    return found.lhsraw == raw or found.lhsrawalt == raw
+  end)
+end
+
 function M.map(key, what)
-  local old = vim.fn.maparg(key, 'i', false, true)
-  if vim.tbl_isempty(old) then
+  local old = mapping(key)
+  if not old then
     before[key] = nil
   elseif old.desc ~= DESC then
     local name = ('<Plug>(cl-lsp-before-%s)'):format(key:gsub('[<>]', ''))
     before[key], old.lhs = name, name
-    old.lhsraw = vim.api.nvim_replace_termcodes(name, true, true, true)
+    old.lhsraw = vim.keycode(name)
     old.lhsrawalt = nil
     vim.fn.mapset('i', false, old)
   end

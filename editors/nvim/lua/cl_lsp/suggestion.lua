@@ -70,4 +70,14 @@ function M.take(item, what)
   end
 end
 
+--- Change text now or, in an `<expr>` mapping (all of blink.cmp's are), where that may not be, right after.
+function M.change(act)
+  local done, problem = pcall(act)
+  if not done and not tostring(problem):match('E565') then
+    error(problem, 0)
+  elseif not done then
+    vim.schedule(act)
+  end
+end
+
 return M

@@ -48,7 +48,9 @@ function M.accept(what)
   if part ~= text and not closes and not part:find('\n') then
     -- What is left goes on being shown: Neovim takes this for typing.
     local row, col = unpack(vim.api.nvim_win_get_cursor(0))
-    suggestion.take({ text = part, row = row - 1, col = col, over = 0 }, 'all')
+    suggestion.change(function()
+      suggestion.take({ text = part, row = row - 1, col = col, over = 0 }, 'all')
+    end)
     return true
   end
   vim.lsp.inline_completion.get({

@@ -113,8 +113,10 @@ function M.accept(what)
   end
   local item = states[buf].item
   forget(buf)
-  states[buf].item = suggestion.take(item, what) or nil
-  show(buf)
+  suggestion.change(function()
+    states[buf].item = suggestion.take(item, what) or nil
+    show(buf)
+  end)
   return true
 end
 

@@ -8,21 +8,24 @@ end
 
 local function beside_menus(buf)
   local group = vim.api.nvim_create_augroup('cl_lsp_menu_' .. buf, {})
-  local function on(event, pattern, open)
-    local where = pattern and { pattern = pattern } or { buffer = buf }
-    vim.api.nvim_create_autocmd(event, vim.tbl_extend('error', where, {
+  local function on(events, where, open)
+    vim.api.nvim_create_autocmd(events, vim.tbl_extend('error', where, {
       group = group,
-      callback = vim.schedule_wrap(function()
+      callback = vim.schedule_wrap(function(event)
         if vim.api.nvim_get_current_buf() == buf then
-          M.menu(open)
+          M.menu(open(event))
         end
       end),
     }))
   end
-  on('CompleteChanged', nil, true)
-  on('CompleteDone', nil, false)
-  on('User', 'BlinkCmpMenuOpen', true)
-  on('User', 'BlinkCmpMenuClose', false)
+  -- One that is filled anew at each key closes and opens, and not each opening has an event of its own:
+  -- what counts is what has become of it.
+  on({ 'CompleteChanged', 'CompleteDone', 'TextChangedP' }, { buffer = buf }, function()
+    return vim.fn.pumvisible() == 1
+  end)
+  on('User', { pattern = { 'BlinkCmpMenuOpen', 'BlinkCmpMenuClose' } }, function(event)
+    return event.match == 'BlinkCmpMenuOpen'
+  end)
 end
 
 function M.attach(buf, client)
