@@ -82,7 +82,7 @@ class Indexer:
             if record is None:
                 self._say("gone", root, path)
             else:
-                self._say("record", root, path, record.packed, record.defined, record.used)
+                self._say("record", root, *record.values)
 
     def _say(self, *message: Any) -> None:
         self._out.write(frame(message))

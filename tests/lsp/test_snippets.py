@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from cl_lsp.context import Windows
 from cl_lsp.index import Index
+from cl_lsp.records import make_record
 from cl_lsp.snippets import Place, Region, Snippet, choose, of_definitions
 from cl_lsp.steady import Steady
 from tests.lsp.test_imports import index_with
@@ -86,6 +87,27 @@ def test_what_a_package_gives_on_is_found() -> None:
     files = {"pkg/__init__.py": gives_on, "pkg/inner.py": "def helper_function(a): pass\n"}
     found = chosen(index_with(files), "from pkg import helper_function\n\nhelper_function(|)\n")
     assert Snippet("pkg/inner.py", "def helper_function(a): pass") in found
+
+
+def test_what_imports_mean_is_found_anew_when_files_come_and_go() -> None:
+    index = index_with({"lib/a.ts": "export function helper_a() {}\n"})
+    here = "import { helper_a } from 'short/a'\n\nhelper_a(|)\n"
+
+    def found() -> list[str]:
+        return [s.path for s in of_definitions(index, place(here, "me.ts"))]
+
+    assert found() == []
+    for target in ("lib", "new"):
+        config = f'{{"compilerOptions": {{"paths": {{"short/*": ["{target}/*"]}}}}}}'
+        for path, text in {"new/a.ts": SHAPES, "tsconfig.json": config}.items():
+            record = make_record(path, text)
+            assert record is not None
+            index.put(record)
+        assert found() == (["lib/a.ts"] if target == "lib" else [])
+    index.put(index_with({"new/a.ts": "export function helper_a() {}\n"})["new/a.ts"])
+    assert found() == ["new/a.ts"]
+    index.remove("new/a.ts")
+    assert found() == []
 
 
 def test_nothing_that_the_window_shows_and_nothing_twice() -> None:
