@@ -59,7 +59,8 @@ class Index:
     """The files of one folder, and what is looked up in them."""
 
     def __init__(self) -> None:
-        self.ready = False  # whether the folder has been read as a whole
+        self.near = False  # whether what the open files import has been read
+        self.ready = False  # whether the folder has been, as a whole
         self._records: dict[str, Record] = {}
         self._defined, self._used, self._stems = Table(), Table(), Table()
         self._answers: dict[Hashable, list[str]] = {}

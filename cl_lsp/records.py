@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from .privacy import mask_secrets
-from .symbols import GRAMMARS, OTHERS, Definition, definitions, names
+from .symbols import GRAMMARS, OTHERS, Definition, definitions, is_name, words
 
 MAX_BYTES = 256 << 10
 MAX_LINE = 2_000  # characters; a longer one was not written by hand
@@ -113,11 +113,13 @@ def make_record(path: str, text: str) -> Record | None:
 def _used(text: str) -> tuple[str, bytes]:
     """The names of a text, and those of its chunks, as a record has them."""
     lines = text.split("\n")
-    chunks = [names("\n".join(lines[n : n + CHUNK])) for n in range(0, len(lines), CHUNK)]
-    used = sorted(set().union(*chunks))
-    place = {name: n for n, name in enumerate(used)}.__getitem__  # below 2**16: 256 KiB, 4 each
-    compared = [array("H", map(place, chunk)).tobytes() for chunk in chunks[: LONGEST // CHUNK]]
-    return " ".join(used), marshal.dumps(compared)
+    starts = range(0, min(len(lines), LONGEST), CHUNK)
+    chunks = [words("\n".join(lines[n : min(n + CHUNK, LONGEST)])) for n in starts]
+    rest = words("\n".join(lines[LONGEST:]))
+    used = sorted(filter(is_name, rest.union(*chunks)))
+    place = {name: n for n, name in enumerate(used)}  # below 2**16: 256 KiB, of 4 bytes each
+    compared = [sorted(place[word] for word in chunk if word in place) for chunk in chunks]
+    return " ".join(used), marshal.dumps([array("H", places).tobytes() for places in compared])
 
 
 def read_record(root: Path, path: str) -> Record | None:

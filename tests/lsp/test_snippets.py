@@ -1,5 +1,6 @@
 """Which pieces of other files are chosen, and that they stay while one types."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,7 +182,8 @@ def test_the_list_stays_while_one_types_and_changes_with_the_code() -> None:
     assert len(choices) == 2
 
 
-def test_a_finished_index_is_asked_once_more() -> None:
+@pytest.mark.parametrize("stage", ["near", "ready"])
+def test_an_index_that_has_more_is_asked_once_more(stage: str) -> None:
     index, steady = index_with({}), Steady()
     here = place("from shapes import Circle\nx = Circle(|)\n")
 
@@ -191,5 +193,5 @@ def test_a_finished_index_is_asked_once_more() -> None:
     assert steady.get("u", index, here, anew) == ()
     index.put(index_with(FILES)["shapes.py"])
     assert steady.get("u", index, here, anew) == ()
-    index.ready = True
+    setattr(index, stage, True)
     assert steady.get("u", index, here, anew) != ()
