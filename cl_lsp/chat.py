@@ -13,7 +13,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcInvalidParams
 from . import actions, chat_documents, chat_view, rewrites
 from .actions import Asked, code_actions, wanted
 from .chats import Outcome
-from .errors import ClLspError, EngineGone
+from .errors import ClLspError, EngineGone, in_words
 
 if TYPE_CHECKING:
     from .server import ClLsp
@@ -150,7 +150,7 @@ def _of_document(
     """A command whose argument names a chat document."""
 
     def given(arguments: Any) -> tuple[Path, dict[str, Any]]:
-        [given] = arguments
+        given = actions.only(arguments)
         path = chat_documents.path_of(actions.text_of(given["uri"]))
         if path is None:
             raise ValueError(f"{given['uri']} is no chat document")
@@ -166,7 +166,7 @@ def _checked(read: Callable[..., Any], *given: Any) -> Any:
     try:
         return read(*given)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise JsonRpcInvalidParams.of(error) from error
+        raise JsonRpcInvalidParams.of(in_words(error)) from error
 
 
 def _command(
