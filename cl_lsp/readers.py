@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 from .backlog import Signature
+from .kept import Kept
 from .pipes import frame, read_frame
 from .records import read_record
 
@@ -117,11 +118,13 @@ def many() -> int:
 
 
 def main() -> None:
+    kept = Kept()
     while (task := read_frame(sys.stdin.buffer)) is not None:
         root, path = task
-        record = read_record(Path(root), path)
+        record = read_record(Path(root), path, kept.find)
         sys.stdout.buffer.write(frame(record.values if record else ()))
         sys.stdout.buffer.flush()
+    kept.close()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import marshal
 import re
 import zlib
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,8 @@ MARKER = re.compile(
 CHUNK = 24  # lines that are compared, and shown
 LONGEST = 800  # lines of a file whose chunks are compared
 MARKED = 600  # characters at the beginning, where generators leave their mark
+Found = tuple[bytes, str, bytes]  # definitions, names, and those of chunks, as in a record
+Find = Callable[[str, str], Found]  # in a text, with its file's suffix
 SETTINGS = re.compile(r"[jt]sconfig(\.[\w-]+)*\.json")  # say where a project's imports are
 
 
@@ -95,7 +98,13 @@ def suffix_of(path: str) -> str:
     return path.rpartition("/")[2].rpartition(".")[2].lower()
 
 
-def make_record(path: str, text: str) -> Record | None:
+def find(text: str, suffix: str) -> Found:
+    """What a text has."""
+    found = tuple(tuple(d) for d in definitions(text, suffix))
+    return marshal.dumps(found), *_used(text)
+
+
+def make_record(path: str, text: str, find: Find = find) -> Record | None:
     """None for what no one has written by hand, or is too large or binary."""
     if len(text) > MAX_BYTES or "\0" in text or MARKER.search(text, 0, MARKED):
         return None
@@ -106,8 +115,7 @@ def make_record(path: str, text: str) -> Record | None:
     packed = zlib.compress(text.encode("utf-8", "surrogatepass"), 1)
     if SETTINGS.fullmatch(PurePosixPath(path).name):
         return Record(path, packed)
-    found = tuple(tuple(d) for d in definitions(text, suffix_of(path)))
-    return Record(path, packed, marshal.dumps(found), *_used(text))
+    return Record(path, packed, *find(text, suffix_of(path)))
 
 
 def _used(text: str) -> tuple[str, bytes]:
@@ -122,13 +130,13 @@ def _used(text: str) -> tuple[str, bytes]:
     return " ".join(used), marshal.dumps([array("H", places).tobytes() for places in compared])
 
 
-def read_record(root: Path, path: str) -> Record | None:
+def read_record(root: Path, path: str, find: Find = find) -> Record | None:
     """As `make_record`; also None for what cannot be read, and for links, which may lead out."""
     file = root / path
     try:
         linked = file.resolve() != root.resolve() / path
         if linked or not file.is_file() or file.stat().st_size > MAX_BYTES:
             return None
-        return make_record(path, file.read_bytes().decode("utf-8-sig"))
+        return make_record(path, file.read_bytes().decode("utf-8-sig"), find)
     except (OSError, UnicodeDecodeError):
         return None

@@ -25,6 +25,7 @@ from cl_lsp.scan import Scan
 from tests.lsp.test_ignore import write
 from tests.lsp.test_index import EDITS, apply, fresh
 
+pytestmark = pytest.mark.usefixtures("home")  # whose cache it is
 SIGNED = (1, 1, 1)
 
 
@@ -142,7 +143,9 @@ DYING = """
 import os
 from cl_lsp import readers
 right = readers.read_record
-readers.read_record = lambda root, path: os._exit(1) if path == "f7.py" else right(root, path)
+readers.read_record = lambda root, path, find: (
+    os._exit(1) if path == "f7.py" else right(root, path, find)
+)
 readers.main()
 """
 

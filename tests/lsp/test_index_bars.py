@@ -13,7 +13,7 @@ from cl_lsp.documents import Documents, Snapshot
 from cl_lsp.workspace import Workspace
 from tests.lsp.test_ignore import write
 
-pytestmark = pytest.mark.alone
+pytestmark = [pytest.mark.alone, pytest.mark.usefixtures("home")]
 FILES, LINES = 2000, 5000
 READY_S, STALL_S, MEMORY_KB = 5.0, 0.025, 250_000
 CHOICE_S, KEPT_S = 0.010, 0.001

@@ -125,7 +125,9 @@ async def test_changes_on_disk_and_in_the_editor(tmp_path: Path) -> None:
         assert sent(workspace, me, USE) == {}
 
 
-async def test_what_an_open_document_imports_is_there_before_the_rest(tmp_path: Path) -> None:
+async def test_what_an_open_document_imports_is_there_before_the_rest(
+    home: Path, tmp_path: Path
+) -> None:
     many = {f"a{n}.py": f"def f{n}(): pass\n" * 1000 for n in range(300)}
     write(tmp_path, FILES | many)
     documents = Documents()
