@@ -8,6 +8,7 @@ import asyncio
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,15 +67,20 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
     p = commands.add_parser("stop", help="stop the daemon")
-    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
+    p.set_defaults(endpoint=None)
+    _add_daemon(p)
     commands.add_parser("settings", help="print the settings that apply, and what is wrong in them")
     return top
 
 
-def _add_address(p: argparse.ArgumentParser) -> None:
+def _add_daemon(p: argparse.ArgumentParser) -> None:
     p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--host", metavar="H", help="of a daemon on TCP (default 127.0.0.1)")
     p.add_argument("--port", type=int, metavar="P", help="a daemon on TCP instead")
+
+
+def _add_address(p: argparse.ArgumentParser) -> None:
+    _add_daemon(p)
     p.add_argument("--endpoint", metavar="URL", help="any other server (default: engine.endpoint)")
 
 
@@ -294,16 +300,21 @@ async def run_status(args: argparse.Namespace) -> int:
 
 
 async def run_stop(args: argparse.Namespace) -> int:
-    # By its socket only: what answers on a TCP port could name anybody's process.
-    client = EngineClient(Address(uds=args.uds) if args.uds else user_address())
+    engine = engine_of(args)
+    on_tcp = args.port is not None
+    address = Address.of(str(engine.endpoint)) if on_tcp else _local(args)
+    if not address.local and not address.loopback:
+        raise ClLspError(f"{address} is another machine: stop the daemon there")
+    client = EngineClient(address)
     try:
         try:
             pid = int((await client.health())["pid"])
         except EngineGone:
             print("not running")
             return 0
-        if pid <= 1:
-            raise CannotStart(f"what answers at {client.address} is no daemon")
+        # Whoever answers on a TCP port can name any process.
+        if pid <= 1 or (on_tcp and not _is_daemon(pid)):
+            raise CannotStart(f"what answers at {client.address} is no daemon of this user")
         os.kill(pid, signal.SIGTERM)
         if sys.platform == "win32":  # where that was a kill
             port_file().unlink(missing_ok=True)
@@ -318,6 +329,17 @@ async def run_stop(args: argparse.Namespace) -> int:
         await client.close()
     print(f"stopped (pid {pid})")
     return 0
+
+
+def _is_daemon(pid: int) -> bool:
+    """Whether it is a process of the engine's, by its command line."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:  # no Linux, or no such process
+        ps = shutil.which("ps")
+        asked = [ps or "ps", "-ww", "-o", "args=", "-p", str(pid)]
+        words = subprocess.run(asked, capture_output=True, text=True).stdout.split() if ps else []
+    return "cl_engine" in words and "serve" in words
 
 
 def _alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 An entry that the model cannot do is there too, disabled with the reason.
 """
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -103,14 +104,14 @@ class Asked:
     @classmethod
     def of(cls, command: str, arguments: Any) -> "Asked":
         """Raises TypeError, ValueError or KeyError for what makes no sense."""
-        [given] = arguments
-        action = ACTIONS[given["action"]]
-        if (action.gives == "fill") != (command == FILL):
-            raise ValueError(f"{command} has no action {action.name!r}")
+        given = only(arguments)
+        action = ACTIONS.get(text_of(given["action"]))
+        if action is None or (action.gives == "fill") != (command == FILL):
+            raise ValueError(f"{command} has no action {given['action']}")
         told = given.get("diagnostics") or []
         instruction = given.get("instruction") or ""
         if not isinstance(instruction, str) or not all(isinstance(text, str) for text in told):
-            raise TypeError("instruction and diagnostics are texts")
+            raise ValueError("instruction and diagnostics are texts")
         at = range_of(given["range"])
         return cls(action, text_of(given["uri"]), at, instruction.strip(), tuple(told))
 
@@ -130,8 +131,17 @@ def range_of(given: Mapping[str, Any]) -> types.Range:
 
 def text_of(given: Any) -> str:
     if not isinstance(given, str):
-        raise TypeError(f"a text is wanted, not {given!r}")
+        raise ValueError(f"a text is wanted, not {json.dumps(given, default=str)}")
     return given
+
+
+def only(arguments: Any) -> dict[str, Any]:
+    """A command's argument. Raises ValueError."""
+    if not isinstance(arguments, list | tuple) or len(arguments) != 1:
+        raise ValueError("one object is wanted as the only argument")
+    if not isinstance(arguments[0], dict):
+        raise ValueError("the argument must be an object")
+    return arguments[0]
 
 
 def code_actions(

@@ -14,7 +14,7 @@ from . import actions, chat_documents, chat_view, rewrites
 from .actions import Asked, code_actions, wanted
 from .chats import Outcome
 from .client_edits import Discarded
-from .errors import ClLspError, EngineGone
+from .errors import ClLspError, EngineGone, in_words
 
 if TYPE_CHECKING:
     from .server import ClLsp
@@ -151,7 +151,7 @@ def _of_document(
     """A command whose argument names a chat document."""
 
     def given(arguments: Any) -> tuple[Path, dict[str, Any]]:
-        [given] = arguments
+        given = actions.only(arguments)
         path = chat_documents.path_of(actions.text_of(given["uri"]))
         if path is None:
             raise ValueError(f"{given['uri']} is no chat document")
@@ -167,7 +167,7 @@ def _checked(read: Callable[..., Any], *given: Any) -> Any:
     try:
         return read(*given)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise JsonRpcInvalidParams.of(error) from error
+        raise JsonRpcInvalidParams.of(in_words(error)) from error
 
 
 def _command(

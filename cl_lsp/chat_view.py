@@ -41,7 +41,7 @@ class AskedInView:
         uri, at = given.get("uri"), given.get("range")
         tokens = (given.get("partialResultToken"), given.get("workDoneToken"))
         if any(not isinstance(token, Token | None) for token in tokens):
-            raise TypeError("a token is a text or a number")
+            raise ValueError("a token is a text or a number")
         place = range_of(at) if at is not None else None
         return cls(messages, None if uri is None else text_of(uri), place, *tokens)
 

@@ -45,13 +45,13 @@ def _no_list(name: str, value: object) -> str | None:
         if name.endswith("_globs"):
             GitIgnoreSpec.from_lines(value)
     except ValueError as error:
-        return f"has a pattern that is none: {error}"
+        return f"holds a pattern that no .gitignore could have: {error}"
     return None
 
 
 def _no_endpoint(value: object) -> str | None:
     try:
         Address.of(str(value))
-    except ClLspError as error:
-        return f"is none: {error}"
+    except ClLspError:
+        return "must be a URL such as http://host:8000/v1, or unix:/path/of.sock"
     return None

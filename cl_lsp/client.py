@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from .errors import EngineDied, EngineGone, EngineRefused
+from .errors import EngineDied, EngineGone, EngineRefused, in_words
 from .exchange import USER, ChatRequest, Chunk, CompletionRequest
 from .wire import TIMEOUT_S, Address, Wire
 
@@ -119,7 +119,9 @@ def chunk_of(event: Any) -> Chunk:
             raise (EngineGone if stopping else EngineRefused)(error["message"])
         choice = event["choices"][0] if event["choices"] else {}
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise EngineDied(f"the engine's answer makes no sense ({error!r})", safe=False) from error
+        raise EngineDied(
+            f"the engine's answer makes no sense: {in_words(error)}", safe=False
+        ) from error
     stop_reason = choice.get("stop_reason")
     return Chunk(
         choice.get("text") or choice.get("delta", {}).get("content") or "",

@@ -1,5 +1,7 @@
 """Every error that the editor's side shows to a user, in one tree; the message says what to do."""
 
+import os
+
 from .reasons import Reason
 
 
@@ -61,3 +63,23 @@ class Unreadable(ClLspError):
     def __init__(self, message: str, reason: Reason = Reason.CLOSED):
         super().__init__(message)
         self.reason = reason
+
+
+def in_words(error: Exception) -> str:
+    """What Python says of data that makes no sense, for people.
+
+    >>> in_words(KeyError("model")), in_words(TypeError("'int' object is not subscriptable"))
+    ('model is missing', 'it has another form')
+    """
+    match error:
+        case KeyError(args=[key]):
+            return f"{key} is missing"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+        case TypeError() | AttributeError() | IndexError():
+            return "it has another form"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)  # asyncio's own text is a tuple in parentheses
+    return str(error) or type(error).__name__

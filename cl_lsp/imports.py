@@ -58,8 +58,9 @@ def _python(index: Index, path: str, text: str) -> list[str]:
         name = base.lstrip(".")
         dots, parts = len(base) - len(name), name.split(".") if name else []
         names = re.findall(r"(\w+)(?:\s+as\s+\w+)?", match["names"])
-        for more in ([one] for one in names):  # a name may be a module of the package
-            found += _of_python(index, path, dots, parts + more)
+        for one in names:  # a name may be a module of the package
+            if index.module(one):
+                found += _of_python(index, path, dots, [*parts, one])
         found += _of_python(index, path, dots, parts)
     return found
 

@@ -4,11 +4,12 @@ Filled by `indexer.py` and in memory only; each look-up takes microseconds.
 """
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 
 from .records import Record, suffix_of
 from .symbols import Definition
 
+KEPT = 100  # answers
 FAMILIES = (  # suffixes of languages that call each other
     frozenset(("py", "pyi")),
     frozenset(("js", "jsx", "mjs", "cjs", "ts", "mts", "cts", "tsx", "vue", "svelte")),
@@ -58,9 +59,11 @@ class Index:
     """The files of one folder, and what is looked up in them."""
 
     def __init__(self) -> None:
-        self.ready = False  # whether the folder has been read as a whole
+        self.near = False  # whether what the open files import has been read
+        self.ready = False  # whether the folder has been, as a whole
         self._records: dict[str, Record] = {}
         self._defined, self._used, self._stems = Table(), Table(), Table()
+        self._answers: dict[Hashable, list[str]] = {}
 
     def __len__(self) -> int:
         return len(self._records)
@@ -87,24 +90,37 @@ class Index:
         old = self._records.get(record.path)
         if old is not None and old.packed == record.packed:
             return
-        self.remove(record.path)
         path = record.path
+        if old is None:
+            self._stems.add(stem_of(path), path)
+        if old is None or path.endswith(".json"):  # a tsconfig says what imports mean
+            self._answers.clear()
         self._records[path] = record
-        for name in record.defines:
-            self._defined.add(sys.intern(name), path)
-        for name in record.names:
-            self._used.add(sys.intern(name), path)
-        self._stems.add(stem_of(path), path)
+        self._rename(path, old, record)
 
     def remove(self, path: str) -> None:
-        record = self._records.pop(path, None)
-        if record is None:
-            return
-        for name in record.defines:
-            self._defined.discard(name, path)
-        for name in record.names:
-            self._used.discard(name, path)
-        self._stems.discard(stem_of(path), path)
+        if (record := self._records.pop(path, None)) is not None:
+            self._answers.clear()
+            self._stems.discard(stem_of(path), path)
+            self._rename(path, record, None)
+
+    def _rename(self, path: str, old: Record | None, new: Record | None) -> None:
+        for table, before, after in (
+            (self._defined, old.defines if old else set(), new.defines if new else set()),
+            (self._used, set(old.names if old else ()), set(new.names if new else ())),
+        ):
+            for name in before - after:
+                table.discard(name, path)
+            for name in after - before:
+                table.add(sys.intern(name), path)
+
+    def once(self, key: Hashable, find: Callable[[], list[str]]) -> list[str]:
+        """What `find` finds among the paths here; anew when there are others."""
+        if (answer := self._answers.get(key)) is None:
+            if len(self._answers) == KEPT:
+                self._answers.clear()
+            answer = self._answers[key] = find()
+        return answer
 
     def defined(self, name: str) -> Collection[str]:
         """The files that define it."""

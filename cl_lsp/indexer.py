@@ -1,10 +1,10 @@
 """The process that reads workspaces for the language server, and watches them.
 
-All that takes time is here, at a low priority: listing, reading, parsing. It is told of folders and
-of the editor's texts on stdin and gives records on stdout; it ends when stdin does.
+All that takes time is here, at a low priority: listing, reading, parsing; where much is to be read
+`readers.py` helps. It is told of folders and of the editor's texts on stdin and gives records on
+stdout; it ends when stdin does.
 """
 
-import marshal
 import os
 import queue
 import sys
@@ -14,54 +14,52 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .ignore import DEPENDENCIES
+from .pipes import frame, read_frame
+from .readers import Answer, Reader, Readers, Task
+from .records import Record, read_record
 from .scan import Scan, Update
 
 NICE = 10
 QUIET_MS, LONGEST_MS = 50, 500  # without a change, and in all, until changes are told
-SIZE = 4  # bytes of a message's length
-
-
-def frame(message: tuple[Any, ...]) -> bytes:
-    """A message for the other side, which is of the same Python."""
-    body = marshal.dumps(message)
-    return len(body).to_bytes(SIZE, "little") + body
-
-
-def read_frame(stream: BinaryIO) -> tuple[Any, ...] | None:
-    """The next message; None at the end."""
-    head = stream.read(SIZE)
-    body = stream.read(int.from_bytes(head, "little"))
-    return marshal.loads(body) if len(head) == SIZE and body else None
 
 
 class Indexer:
-    """The folders, one job after the other."""
+    """The folders, one job after the other. Readers' answers are jobs, too."""
 
     def __init__(self, out: BinaryIO):
         self._out = out
         self._scans: dict[str, Scan] = {}
         self._stops: dict[str, threading.Event] = {}
+        self._unready: set[str] = set()  # folders that have not been read as a whole
+        self._far: set[str] = set()  # of those, where not even what open files import has been
         self.jobs: queue.Queue[tuple[Any, ...] | None] = queue.Queue()
+        self._readers = Readers(lambda *answer: self.jobs.put(("answer", *answer)))
 
     def run(self) -> None:
         while (job := self.jobs.get()) is not None:
             kind, *rest = job
             if kind == "folders":
                 self._folders(*rest)
-            elif rest[0] in self._scans:
+            elif kind == "answer":
+                self._answer(*rest)
+            elif rest and rest[0] in self._scans:
                 self._changes(rest[0], kind, *rest[1:])
+            self._read()
 
     def _folders(self, roots: list[str]) -> None:
         for gone in self._scans.keys() - roots:
             del self._scans[gone]
+            self._unready.discard(gone)
+            self._far.discard(gone)
             self._stops.pop(gone).set()
         for root in roots:
             if root not in self._scans:
-                scan = self._scans[root] = Scan(Path(root))
+                scan = self._scans[root] = Scan(Path(root), others_help=True)
                 stop = self._stops[root] = threading.Event()
                 threading.Thread(target=self._watch, args=(root, stop), daemon=True).start()
+                self._unready.add(root)
+                self._far.add(root)
                 self._give(root, scan.all())
-                self._say("ready", root)
 
     def _changes(self, root: str, kind: str, *what: Any) -> None:
         scan = self._scans[root]
@@ -77,12 +75,46 @@ class Indexer:
             case "unwatched":
                 self._say(kind, root, *what)
 
+    def _read(self) -> None:
+        """Give the readers what waits; say what is complete."""
+        for root in [*self._unready]:
+            backlog = self._scans[root].backlog
+            if root in self._far and (not backlog or backlog.is_near_done):
+                self._far.discard(root)
+                self._say("near", root)
+            if not backlog:
+                self._unready.discard(root)
+                self._say("ready", root)
+        if not any(scan.backlog for scan in self._scans.values()):
+            self._readers.close()
+        elif not self._readers.feed(self._take) and (task := self._take()) is not None:
+            self._done(task, read_record(Path(task.root), task.path))
+            self.jobs.put(("more",))  # after what else there is to do
+
+    def _take(self) -> Task | None:
+        for root, scan in self._scans.items():
+            if (taken := scan.take()) is not None:
+                return Task(root, *taken)
+        return None
+
+    def _done(self, task: Task, record: Record | None) -> None:
+        if task.root in self._scans:
+            self._give(task.root, self._scans[task.root].read(task.path, task.signature, record))
+
+    def _answer(self, reader: Reader, answer: Answer) -> None:
+        task, others = self._readers.heard(reader, answer)
+        if task is not None:
+            self._done(task, Record(*answer) if answer else None)
+        for other in others:
+            if other.root in self._scans:
+                self._scans[other.root].give_back(other.path, other.signature)
+
     def _give(self, root: str, updates: Iterable[Update]) -> None:
         for path, record in updates:
             if record is None:
                 self._say("gone", root, path)
             else:
-                self._say("record", root, path, record.packed, record.defined, record.used)
+                self._say("record", root, *record.values)
 
     def _say(self, *message: Any) -> None:
         self._out.write(frame(message))

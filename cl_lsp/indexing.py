@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .indexer import SIZE, frame
+from .pipes import SIZE, frame
 
 log = logging.getLogger(__name__)
 STARTS = 2

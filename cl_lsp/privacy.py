@@ -6,6 +6,7 @@ Rules of names and forms, no proof: a secret that looks like nothing is not know
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 
@@ -85,13 +86,27 @@ def mask_secrets(text: str) -> str:
         text = IN_URL.sub(rf"\1{MASK}", text)
     if "Bearer" in text or "Basic" in text:
         text = BEARER.sub(rf"\1{MASK}", text)
+    done, parts = 0, []
+    for start, end in _naming_lines(text):
+        parts += text[done:start], _masked_line(text[start:end])
+        done = end
+    return "".join((*parts, text[done:]))
+
+
+def _naming_lines(text: str) -> Iterator[tuple[int, int]]:
+    """Where the lines are that name what may be secret. Few do: the others are not looked at."""
     lowered = text.lower()
-    if not (there := [name for name in NAMED if name in lowered]):
-        return text
-    lines = zip(text.split("\n"), lowered.split("\n"), strict=True)
-    return "\n".join(
-        _masked_line(line) if any(name in low for name in there) else line for line, low in lines
-    )
+    if len(lowered) != len(text):  # some capitals have two small letters
+        lowered = text.encode("ascii", "replace").decode().lower()
+    there = {name: at for name in NAMED if (at := lowered.find(name)) >= 0}
+    while there:
+        at = min(there.values())
+        start, end = lowered.rfind("\n", 0, at) + 1, lowered.find("\n", at)
+        if end < 0:
+            end = len(text)
+        yield start, end
+        found = {name: lowered.find(name, end) if n < end else n for name, n in there.items()}
+        there = {name: n for name, n in found.items() if n >= 0}
 
 
 def _masked_line(line: str) -> str:

@@ -7,24 +7,30 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
+from .backlog import Backlog, Signature
 from .ignore import FILES, MARKS, Rules
 from .records import Record, is_source, make_record, read_record
 
 DECIDING = (*FILES, *MARKS)
 MAX_FILES = 10_000  # of a folder; docs/context.md has what they take
 MAX_FOLDERS = 50_000  # looked into, so that a whole disk opened as a workspace has an end
+FEW = 32  # files that are not worth the start of other processes
 MANY = 500  # changed paths, from which on it is quicker to look at all
 
 Update = tuple[str, Record | None]
-Signature = tuple[int, int, int]  # of a file as it was read: time in ns, bytes, inode
 
 
 class Scan:
-    """What is known of a folder. Of `open` files the editor's text counts, not the disk's."""
+    """What is known of a folder. Of `open` files the editor's text counts, not the disk's.
 
-    def __init__(self, root: Path):
+    If others help, more than a few files are left in the backlog: they `take` each and tell `read`.
+    """
+
+    def __init__(self, root: Path, others_help: bool = False):
         self.root = root
         self.open: set[str] = set()
+        self.backlog = Backlog()
+        self._others_help = others_help
         self._rules = Rules(root)
         self._known: dict[str, Signature | None] = {}  # None: it was read and is not for the index
 
@@ -34,11 +40,35 @@ class Scan:
         there = dict(self._files())
         for path in [*self._known, *self.open]:
             if path not in there and not (path in self.open and self._belongs(path)):
-                self._known.pop(path, None)
+                self._forget(path)
                 yield path, None
-        for path, signature in there.items():
-            if path not in self.open and self._known.get(path, ()) != signature:
-                yield from self._read(path, signature)
+        differ = (p for p in there if p not in self.open and self._known.get(p, ()) != there[p])
+        waiting = {path: there[path] for path in differ}
+        leave = self._others_help and len(waiting) > FEW
+        self.backlog.fill(there if leave else (), waiting)
+        if not leave:
+            while (taken := self.take()) is not None:
+                yield from self.read(*taken, read_record(self.root, taken[0]))
+
+    def take(self) -> tuple[str, Signature] | None:
+        """The next file of the backlog."""
+        if (taken := self.backlog.take()) is not None:
+            self._known[taken[0]] = taken[1]
+        return taken
+
+    def read(self, path: str, signature: Signature, record: Record | None) -> Iterator[Update]:
+        """A file that was taken has this record; nothing if it has changed or gone since."""
+        if self.backlog.done(path, signature, record):
+            yield path, record
+
+    def give_back(self, path: str, signature: Signature) -> None:
+        """A file that was taken has not been read."""
+        if self.backlog.give_back(path, signature):
+            del self._known[path]
+
+    def _forget(self, path: str) -> None:
+        self._known.pop(path, None)
+        self.backlog.forget(path)
 
     def changed(self, paths: Iterable[str]) -> Iterator[Update]:
         """What a change of these files, or folders, makes of the index."""
@@ -53,7 +83,7 @@ class Scan:
             inside = [p for p in self._known if p == path or p.startswith(path + "/")]
             for gone in inside:
                 if gone not in there and gone not in self.open:
-                    del self._known[gone]
+                    self._forget(gone)
                     yield gone, None
             for file, signature in there.items():
                 if file not in self.open and self._known.get(file, ()) != signature:
@@ -62,16 +92,19 @@ class Scan:
     def edited(self, path: str, text: str) -> Iterator[Update]:
         """The editor's text of a file that is open."""
         self.open.add(path)
-        self._known.pop(path, None)
+        self._forget(path)
+        self.backlog.opened(path, text)
         yield path, make_record(path, text) if self._belongs(path) else None
 
     def closed(self, path: str) -> Iterator[Update]:
         """The disk's text counts again."""
         self.open.discard(path)
+        self.backlog.closed(path)
         self._known[path] = None
         yield from self.changed([path])
 
     def _read(self, path: str, signature: Signature) -> Iterator[Update]:
+        self._forget(path)
         self._known[path] = signature
         yield path, read_record(self.root, path)
 

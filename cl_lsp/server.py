@@ -74,7 +74,7 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
         # pygls runs a command beside its request, where a cancel does not reach it.
         commands = control.COMMANDS | chat.COMMANDS
         if (command := commands.get(params.command)) is None:
-            raise JsonRpcInvalidParams(f"there is no command {params.command!r}")
+            raise JsonRpcInvalidParams(f"there is no command {params.command}")
         return await command(self._server, params.arguments)
 
 

@@ -16,6 +16,7 @@ import platformdirs
 
 from .check import problem_of
 from .config import SECTIONS, Config
+from .errors import in_words
 
 FILE = "cl-lsp.toml"
 OWN = {"trace", "server"}  # sections of the editor's settings that are its client's business
@@ -44,6 +45,11 @@ class Source:
     values: Any
     workspace: bool = False
     editor: bool = False
+
+    @property
+    def holder(self) -> str:
+        """What holds a section, in words."""
+        return "an object" if self.editor else "a table"
 
     def spelled(self, name: str) -> str:
         return camel(name) if self.editor else name
@@ -98,7 +104,7 @@ class Files:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, RecursionError) as error:
-            self.problems.append(Problem(str(path), f"{error}; it is ignored"))
+            self.problems.append(Problem(str(path), f"{in_words(error)}; the file is ignored"))
             return None
 
 
@@ -136,9 +142,9 @@ def merge(config: Config, source: Source) -> tuple[Config, list[Problem]]:
         if source.editor and (section in OWN or values is None):
             continue
         if section not in SECTIONS:
-            say(f"unknown setting {section!r}; known sections: {', '.join(SECTIONS)}")
+            say(f"{section} is unknown; known sections: {', '.join(SECTIONS)}")
         elif not isinstance(values, dict):
-            say(f"{section} must hold settings")
+            say(f"{section} must be {source.holder} of settings; it is ignored")
         else:
             part = getattr(config, section)
             good = _checked(section, part, values, source, say)
@@ -165,7 +171,7 @@ def _checked(
         if source.workspace and not limits["workspace"]:
             say(f"{where}: a workspace's file may not set this; it is ignored")
         elif problem := problem_of(name, hints[name], limits, value):
-            say(f"{where} {problem}; using {_shown(name, before)}")
+            say(f"{where} {problem}; {_kept(name, before)}")
         elif source.workspace and limits["workspace"] == "stricter" and value is True:
             say(f"{where}: a workspace's file can only turn this off; it is ignored")
         elif limits["workspace"] == "stricter" and isinstance(before, tuple):
@@ -221,8 +227,10 @@ def _parsed(text: str, hint: Any) -> Any:
         return text.split(",") if hint == tuple[str, ...] else text
 
 
-def _shown(name: str, value: Any) -> str:
-    return "the one from before" if name == "api_key" and value else json.dumps(value)
+def _kept(name: str, value: Any) -> str:
+    if value is None:
+        return "it stays unset"
+    return f"using {'the one from before' if name == 'api_key' else json.dumps(value)}"
 
 
 def camel(name: str) -> str:

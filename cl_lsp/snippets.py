@@ -8,22 +8,19 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from heapq import nsmallest
 from itertools import islice
 
 from .imports import imported, shared
 from .index import Index, family, module_of
 from .privacy import mask_secrets
-from .records import Record, suffix_of
+from .records import CHUNK, Record, suffix_of
 from .symbols import IDENTIFIER, Definition
 
 ABOVE, BELOW = 40, 12  # lines around the cursor that are in sight
 HEAD = 20_000  # characters in which imports are looked for
 BODY = 12  # lines of a definition that are shown
 MEMBERS = 20  # and of a class, whose members for others are shown by their heads
-CHUNK = 24  # lines that are compared, and shown
-LONGEST = 800  # lines of a file whose chunks are compared: more would hold up keys
 COMMON = 30  # files that use a name, from which on it says nothing of any of them
 REGION = 10  # lines shown on each side of where one has been
 AMBIGUOUS = 4  # files that define a name which the text does not import: too many to guess
@@ -33,7 +30,7 @@ KNOWN = 0.5  # of a piece's lines: with so many in the window or in other pieces
 TOLD = 5  # characters of a line that tells something
 CONSIDERED = 24  # definitions, the nearest names' first
 SHARES = (0.6, 0.8, 1.0, 1.0)  # of the budget, that each kind may fill together with those before
-CALLED = re.compile(r"([^\W\d]\w{2,})\s*\(")
+CALLED = re.compile(r"\b([^\W\d]\w{2,})\s*\(")
 BARE = re.compile(r"(?<![.>:\w])([^\W\d]\w{2,})\s*\(")  # not a method, of who knows what
 IMPORTING = re.compile(
     r"^[ \t]*(?:from|import|export|use|using)\b[^;\n({]*(?:[({][^)}]*[)}][^;\n]*)?", re.MULTILINE
@@ -126,7 +123,8 @@ def names_in_sight(text: str, offset: int) -> list[str]:
 def of_definitions(index: Index, place: Place) -> Iterator[Snippet]:
     """Where the names in sight are defined; what the text imports counts before what is near."""
     head = place.text[:HEAD]
-    known, mentioned = _with_packages(index, place, head), _mentioned(head)
+    known = {path: order for order, path in enumerate(_with_packages(index, place, head))}
+    mentioned = _mentioned(head)
     sight = place.text[max(0, place.offset - 100 * ABOVE) : place.offset + 100 * BELOW]
     names = names_in_sight(place.text, place.offset)
     distinctive = {name for name in names if _is_distinctive(name)}
@@ -138,7 +136,8 @@ def of_definitions(index: Index, place: Place) -> Iterator[Snippet]:
         if name not in told:
             continue
         there = index.defined(name)
-        if direct := next((path for path in known if path in there), None):
+        direct = min((path for path in there if path in known), key=known.__getitem__, default=None)
+        if direct is not None:
             yield from _defining(index, name, direct)
         elif name not in mentioned and name in clear and 0 < len(there) <= AMBIGUOUS:
             same = [path for path in there if suffix_of(path) in suffixes]
@@ -155,10 +154,18 @@ def _mentioned(head: str) -> set[str]:
 
 def _with_packages(index: Index, place: Place, head: str) -> list[str]:
     """The files that are imported, and what those give on that stand for a package; its own."""
-    direct = imported(index, place.path, head)
+    direct = index.once((place.path, head), lambda: imported(index, place.path, head))
     packages = [one for one in direct if module_of(one) != one.partition(".")[0]]
-    further = [two for one in packages for two in imported(index, one, index[one].text[:HEAD])]
+    further = [two for one in packages for two in _given_on(index, one)]
     return [place.path, *dict.fromkeys((*direct, *further))]
+
+
+def _given_on(index: Index, path: str) -> list[str]:
+    """The files that a file of the folder imports."""
+    return index.once(
+        ("given on", path, index[path].packed),
+        lambda: imported(index, path, index[path].text[:HEAD]),
+    )
 
 
 def _is_distinctive(name: str) -> bool:
@@ -226,18 +233,14 @@ def of_chunks(index: Index, place: Place, tabs: set[str]) -> Iterator[Snippet]:
 
 def _likest(record: Record, wanted: frozenset[str]) -> tuple[float, Snippet]:
     """The chunk with the highest Jaccard index."""
-    chunks = _chunks(record.packed)
-    scores = [len(wanted & names) / len(wanted | names) for names in chunks]
+    known = {place for place, name in enumerate(record.names) if name in wanted}
+    scores = []
+    for places in record.chunks:
+        both = len(known.intersection(places))
+        scores.append(both / (len(wanted) + len(places) - both))
     best = max(range(len(scores)), key=scores.__getitem__)
     text = "\n".join(record.lines[best * CHUNK : (best + 1) * CHUNK]).strip("\n")
     return scores[best], Snippet(record.path, text)
-
-
-@lru_cache(32)
-def _chunks(packed: bytes) -> list[frozenset[str]]:
-    lines = Record("", packed).lines[:LONGEST]
-    starts = range(0, len(lines), CHUNK)
-    return [frozenset(IDENTIFIER.findall("\n".join(lines[n : n + CHUNK]))) for n in starts]
 
 
 def _telling(text: str) -> list[str]:

@@ -24,7 +24,7 @@ class Chosen:
     snippets: tuple[Snippet, ...]
     line: int
     block: str
-    complete: bool  # whether the index was
+    stage: int  # of the index
     start: str
     suffix: str
 
@@ -44,12 +44,12 @@ class Steady:
             last = replace(last, snippets=there)
             known = min(len(start), len(last.start))  # of a short text it grows
             typing = last.suffix == place.suffix and last.start[:known] == start[:known]
-            if last.complete >= index.ready and (typing or self._serves(last, index, place)):
+            if last.stage >= _stage(index) and (typing or self._serves(last, index, place)):
                 self._of[uri] = replace(last, start=start, suffix=place.suffix)
                 return there
         snippets = _in_order(last.snippets if last else (), choose(place))
         line, block = _line(place), _block(place)
-        self._of[uri] = Chosen(snippets, line, block, index.ready, start, place.suffix)
+        self._of[uri] = Chosen(snippets, line, block, _stage(index), start, place.suffix)
         return snippets
 
     def forget(self, uri: str) -> None:
@@ -73,6 +73,11 @@ def _in_order(old: tuple[Snippet, ...], new: tuple[Snippet, ...]) -> tuple[Snipp
 def _stands_in(snippet: Snippet, place: Place) -> bool:
     head = snippet.text.split("\n", 1)[0]
     return head in place.prefix or head in place.suffix
+
+
+def _stage(index: Index) -> int:
+    """How much of it is there: with more, a choice is worth another one."""
+    return index.near + index.ready
 
 
 def _line(place: Place) -> int:

@@ -124,7 +124,9 @@ _OTHERS = """
     ps1 r rb rs sass scala scss sol sql svelte swift vue zig zsh
 """
 OTHERS = frozenset(_OTHERS.split())
-IDENTIFIER = re.compile(r"[^\W\d]\w{2,}")
+IDENTIFIER = re.compile(r"\b[^\W\d]\w{2,}")
+_WORD = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+_APART = bytes(c if c in _WORD else 32 for c in range(256))  # all else is a blank
 OUTER = frozenset(("decorated_definition", "export_statement", "template_declaration"))
 MAX_DEFINITIONS = 500  # of a file; more is data
 
@@ -144,9 +146,16 @@ def definitions(text: str, suffix: str) -> tuple[Definition, ...]:
     return tuple(sorted(set(found), key=lambda d: (d.first, -d.last, d.name))[:MAX_DEFINITIONS])
 
 
-def names(text: str) -> frozenset[str]:
-    """All identifiers of three characters and more, keywords among them."""
-    return frozenset(IDENTIFIER.findall(text))
+def words(text: str) -> set[str]:
+    """All identifiers, keywords among them, and perhaps numbers; `is_name` knows them."""
+    if not text.isascii():
+        return set(IDENTIFIER.findall(text))
+    return set(text.encode().translate(_APART).decode().split())  # in a third of the time
+
+
+def is_name(word: str) -> bool:
+    """Whether a word is an identifier that tells something, of three characters and more."""
+    return len(word) > 2 and not word[0].isdigit()
 
 
 @cache

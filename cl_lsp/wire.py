@@ -26,7 +26,7 @@ from aiohttp import (
 )
 from yarl import URL
 
-from .errors import ClLspError, EngineBusy, EngineDied, EngineGone, EngineRefused
+from .errors import ClLspError, EngineBusy, EngineDied, EngineGone, EngineRefused, in_words
 
 CONNECT_S = 5
 # Before the first event may lie minutes of prefill on a CPU.
@@ -63,7 +63,7 @@ class Address:
             told = json.loads(self.port_file.read_text())
             return f"http://127.0.0.1:{int(told['port'])}", str(told["token"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise EngineGone(f"no engine answers at {self} ({_reason(error)})") from error
+            raise EngineGone(f"no engine answers at {self} ({in_words(error)})") from error
 
     @property
     def loopback(self) -> bool:
@@ -129,7 +129,7 @@ class Wire:
             finally:
                 response.close()
         except (ClientError, TimeoutError, ValueError) as error:
-            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
+            raise EngineGone(f"no engine answers at {self.address} ({in_words(error)})") from error
 
     async def events(
         self,
@@ -179,12 +179,12 @@ class Wire:
             finally:
                 response.close()  # and its connection, unless the answer was read to its end
         except ClientConnectorError as error:
-            raise EngineGone(f"no engine answers at {self.address} ({_reason(error)})") from error
+            raise EngineGone(f"no engine answers at {self.address} ({in_words(error)})") from error
         except TimeoutError as error:
-            silent = f"the engine at {self.address} is silent ({_reason(error)})"
+            silent = f"the engine at {self.address} is silent ({in_words(error)})"
             raise EngineDied(silent, safe=False) from error
         except (ClientError, ValueError) as error:
-            broken = f"the engine at {self.address} broke off ({_reason(error)})"
+            broken = f"the engine at {self.address} broke off ({in_words(error)})"
             raise EngineDied(broken, safe=not begun) from error
 
     async def _send(
@@ -295,7 +295,3 @@ def _seconds(retry_after: str | None) -> float | None:
         return None if retry_after is None else max(0.0, float(retry_after))
     except ValueError:
         return None  # a date, which no engine sends
-
-
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__

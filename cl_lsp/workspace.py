@@ -216,6 +216,8 @@ class Workspace:
                 index.put(Record(*rest))
             case "gone":
                 index.remove(*rest)
+            case "near":
+                index.near = True
             case "ready":
                 index.ready = True
             case "unwatched":

@@ -187,10 +187,11 @@ def run_serve(args: argparse.Namespace) -> int:
     if tcp + (args.uds is not None) + (args.port_file is not None) != 1:
         raise CannotServe("give one of --uds PATH, --port-file PATH, or --port P [--host H]")
     host = args.host or LOOPBACK[0]
-    with _listening(args, host) as (listener, key):
+    models = list(filter(None, (args.model, args.chat_model)))
+    with _listening(args, host, models) as (listener, key):
         from .hub import ensure, find_model
 
-        for model in filter(None, (args.model, args.chat_model)):
+        for model in models:
             (find_model if args.no_download else ensure)(model)
         from .guard import Access
         from .registry import Options
@@ -228,20 +229,35 @@ def run_serve(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _listening(args: argparse.Namespace, host: str) -> Iterator[tuple[socket.socket, str | None]]:
-    """The socket, and the key that is asked for."""
+def _listening(
+    args: argparse.Namespace, host: str, models: list[str]
+) -> Iterator[tuple[socket.socket, str | None]]:
+    """The socket, and the key that is asked for. Where another daemon has the address, a model that
+    does not exist is the error that is told."""
+    with contextlib.ExitStack() as stack:
+        try:
+            both = _take_address(args, host, stack)
+        except AddressInUse:
+            from .hub import check_name
+
+            for model in models:
+                check_name(model)
+            raise
+        yield both
+
+
+def _take_address(
+    args: argparse.Namespace, host: str, stack: contextlib.ExitStack
+) -> tuple[socket.socket, str | None]:
     from .address import port_file, tcp_socket, unix_socket
 
     if args.uds is not None:
-        with unix_socket(args.uds) as listener:
-            yield listener, None
-    elif args.port_file is not None:
-        with port_file(args.port_file) as both:
-            yield both
-    else:
-        key = _key(args)
-        with tcp_socket(host, PORT if args.port is None else args.port) as listener:
-            yield listener, key
+        return stack.enter_context(unix_socket(args.uds)), None
+    if args.port_file is not None:
+        return stack.enter_context(port_file(args.port_file))
+    key = _key(args)
+    listener = tcp_socket(host, PORT if args.port is None else args.port)
+    return stack.enter_context(listener), key
 
 
 def _key(args: argparse.Namespace) -> str | None:

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from .config import LlamaConfig
-from .errors import BrokenCheckpoint
+from .errors import BrokenCheckpoint, in_words
 
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 META_FILES = "consolidated.*.pth"
@@ -183,7 +183,7 @@ def _indexed(index: Path) -> dict[str, Stored]:
     try:
         weight_map = dict(json.loads(index.read_text())["weight_map"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BrokenCheckpoint(f"{index}: no index of weights ({error!r})") from error
+        raise BrokenCheckpoint(f"{index}: no index of weights ({in_words(error)})") from error
     for file in sorted(set(map(str, weight_map.values()))):
         if Path(file).is_absolute() or ".." in Path(file).parts:
             raise BrokenCheckpoint(f"{index}: names {file}, a file outside the directory")

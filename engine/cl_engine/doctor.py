@@ -26,6 +26,8 @@ from .loader import free_memory
 State = Literal["ok", "note", "wrong"]
 MARKS: dict[State, str] = {"ok": "✓", "note": "–", "wrong": "✗"}
 GHOST_TEXT = (0, 12)  # of Neovim
+SHARE = Path("/usr/share")
+CLIENTS_OF_VIM = ("ale", "vim-lsp", "lsp", "coc.nvim")
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,29 @@ def editors() -> Iterator[Finding]:
     for name in ("nvim", "code", "hx", "emacs", "vim"):
         if (version := _first_line(name, "--version")) is not None:
             found = True
-            old = name == "nvim" and _numbers(version) < GHOST_TEXT
-            fix = "ghost text needs Neovim 0.12" if old else ""
-            yield Finding("editor", "note" if old else "ok", version, fix)
+            fix = _lacking(name, version)
+            yield Finding("editor", "note" if fix else "ok", version, fix)
     if not found:
         yield Finding("editor", "note", "none that is known is on PATH")
+
+
+def _lacking(name: str, version: str) -> str:
+    """What an editor needs besides, if anything."""
+    if version.startswith("NVIM"):  # which some call vim
+        return "ghost text needs Neovim 0.12" if _numbers(version) < GHOST_TEXT else ""
+    if name == "vim" and not any(folder.is_dir() for folder in _clients_of_vim()):
+        return "it has no LSP client of its own: install ALE (docs/vim.md)"
+    return ""
+
+
+def _clients_of_vim() -> Iterator[Path]:
+    """Where a plugin that speaks LSP would be: Vim's packages, plugin managers, Debian's."""
+    yield SHARE / "vim-ale"
+    for top in (Path.home() / ".vim", SHARE / "vim/vimfiles"):
+        for client in CLIENTS_OF_VIM:
+            yield from (top / folder / client for folder in ("plugged", "bundle"))
+            for kind in ("start", "opt"):
+                yield from top.glob(f"pack/*/{kind}/{client}")
 
 
 def _first_line(*command: str) -> str | None:

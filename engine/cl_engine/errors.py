@@ -1,5 +1,7 @@
 """Every error the engine shows to a user, in one tree. `status` is the HTTP status it becomes."""
 
+import os
+
 
 class EngineError(Exception):
     """A request or a start-up failed for a reason the user can act on; the message says which."""
@@ -111,3 +113,23 @@ class DiskFull(CannotPull):
     """There is no room for the model's files."""
 
     status = 507
+
+
+def in_words(error: Exception) -> str:
+    """What Python says of data that makes no sense, for people.
+
+    >>> in_words(KeyError("model")), in_words(TypeError("'int' object is not subscriptable"))
+    ('model is missing', 'it has another form')
+    """
+    match error:
+        case KeyError(args=[key]):
+            return f"{key} is missing"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deeply"
+        case TypeError() | AttributeError() | IndexError():
+            return "it has another form"
+        case OSError(errno=int(number)) if number > 0:
+            return os.strerror(number)  # asyncio's own text is a tuple in parentheses
+    return str(error) or type(error).__name__

@@ -72,6 +72,12 @@ def find_model(name: str, *, revision: str | None = None) -> Path:
     )
 
 
+def check_name(name: str) -> None:
+    """Raises UnknownModel for what is neither on this disk nor, by its form, on the hub."""
+    if not isinstance(_resolve(name), HubModel):
+        find_model(name)
+
+
 def canonical_name(name: str) -> str:
     """The one name of a model, however it is spelled: a path, or a hub id with its revision."""
     try:

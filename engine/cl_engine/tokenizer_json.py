@@ -12,7 +12,7 @@ from typing import Any
 import tokenizers
 from tokenizers.models import BPE
 
-from .errors import BrokenCheckpoint
+from .errors import BrokenCheckpoint, in_words
 from .vocabulary import Encoder, Vocabulary
 
 SPACE = "▁"
@@ -44,7 +44,7 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
         merges = [_merge(merge, vocab) for merge in model["merges"]]
         special = {t["content"] for t in raw.get("added_tokens", ()) if t.get("special")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise BrokenCheckpoint(f"{path}: no usable tokenizer.json ({error})") from error
+        raise BrokenCheckpoint(f"{path}: no usable tokenizer.json ({in_words(error)})") from error
     silent = (special | {BOS, EOS, UNKNOWN}) & vocab.keys()
     merges = _ranked(merges, vocab)
     never = silent | BYTE_PIECES.keys()

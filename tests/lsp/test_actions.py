@@ -279,22 +279,23 @@ async def test_a_command_that_makes_no_sense_is_refused(client: LspClient) -> No
     await client.initialize(more=ABLE)
     zero = {"line": 0, "character": 0}
     at: dict[str, Any] = {"start": zero, "end": zero}
-    chat: list[tuple[str, Any]] = [
-        ("cl-lsp.chat", arguments)
-        for arguments in (
-            None,
-            [],
-            ["explain"],
-            [{"action": "dance", "uri": URI, "range": at}],
-            [{"action": "body", "uri": URI, "range": at}],
-            [{"action": "explain", "uri": 1, "range": at}],
-            [{"action": "explain", "uri": URI, "range": [0, 0, 0, 0]}],
-            [{"action": "explain", "uri": URI, "range": {"start": zero, "end": {"line": -1}}}],
-            [{"action": "explain", "uri": URI, "range": at, "diagnostics": [1]}],
-        )
+    short = {"start": zero, "end": {"line": -1}}
+    wrong: list[tuple[str, Any, str]] = [
+        ("cl-lsp.chat", None, "one object is wanted"),
+        ("cl-lsp.chat", [], "one object is wanted"),
+        ("cl-lsp.chat", ["explain"], "must be an object"),
+        ("cl-lsp.chat", [{}], ": action is missing"),
+        ("cl-lsp.chat", [{"action": "dance", "uri": URI, "range": at}], "has no action dance"),
+        ("cl-lsp.chat", [{"action": "body", "uri": URI, "range": at}], "has no action body"),
+        ("cl-lsp.chat", [{"action": "fix", "uri": 1, "range": at}], "a text is wanted, not 1"),
+        ("cl-lsp.chat", [{"action": "fix", "uri": URI, "range": [0, 0]}], "has another form"),
+        ("cl-lsp.chat", [{"action": "fix", "uri": URI, "range": short}], ": character is missing"),
+        ("cl-lsp.chat", [{"action": "fix", "uri": URI, "range": at, "diagnostics": [1]}], "texts"),
+        ("cl-lsp.chat.send", [{"uri": URI}], "is no chat document"),
+        ("cl-lsp.no", [], "there is no command cl-lsp.no"),
     ]
-    for command, arguments in [*chat, ("cl-lsp.chat.send", [{"uri": URI}]), ("cl-lsp.no", [])]:
+    for command, arguments, said in wrong:
         params = {"command": command, "arguments": arguments}
-        with pytest.raises(LspError) as error:
+        with pytest.raises(LspError, match=said) as error:
             await client.request("workspace/executeCommand", params)
         assert error.value.code == -32602

@@ -127,15 +127,18 @@ def test_lists_of_the_environment(home: Path) -> None:
     [
         ([1], "settings must be an object"),
         ("a", "settings must be an object"),
-        ({"x": 1}, "unknown setting 'x'"),
-        ({"engine": 1}, "engine must hold settings"),
+        ({"x": 1}, "x is unknown; known sections: engine"),
+        ({"engine": 1}, "engine must be an object of settings; it is ignored"),
         ({"engine": {"x": 1}}, "engine.x is unknown; known: model, endpoint, apiKey"),
         ({"engine": {"model": ""}}, "engine.model must be a text"),
-        ({"engine": {"endpoint": "host:8000"}}, "'host:8000' is no URL such as"),
+        (
+            {"engine": {"endpoint": "host:8000"}},
+            "must be a URL such as http://host:8000/v1, or unix:/path/of.sock; it stays unset",
+        ),
         ({"engine": {"kernels": "cuda"}}, "must be one of auto, torch"),
         ({"completion": {"languages": "python"}}, "must be a list of texts"),
         ({"completion": {"disabledGlobs": [1]}}, "must be a list of texts"),
-        ({"completion": {"disabledGlobs": ["!"]}}, "has a pattern that is none"),
+        ({"completion": {"disabledGlobs": ["!"]}}, "no .gitignore could have"),
         ({"engine": {"fim": "gpt"}}, "must be one of auto, none, codellama"),
         ({"engine": {"context": 0}}, "a whole number of at least 1"),
         ({"engine": {"context": 1.5}}, "a whole number"),
@@ -160,8 +163,16 @@ def test_the_rest_of_a_wrong_file_counts(user: Path, tmp_path: Path) -> None:
     (tmp_path / "cl-lsp.toml").write_text("[completion\n")
     config, [first, second] = read(None, {}, tmp_path)
     assert config.engine == EngineConfig(kernels="torch")
-    assert str(tmp_path) in first and "it is ignored" in first
+    assert str(tmp_path) in first and "the file is ignored" in first
     assert f"{user}: engine.context must be" in second
+
+
+def test_a_file_that_cannot_be_read_is_said_in_words(user: Path) -> None:
+    user.write_bytes(b'a = "\xff"')
+    assert read()[1] == [f"{user}: it is not UTF-8; the file is ignored"]
+    user.unlink()
+    user.mkdir()
+    assert read()[1] == [f"{user}: Is a directory; the file is ignored"]
 
 
 def test_chats_are_asked_of_the_same_engine_unless_told_otherwise() -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from cl_lsp.wire import Address
 from tests.checkpoints import make_checkpoint
 from tests.conftest import cl_lsp, wait_for
 from tests.lsp.client import language_server
+from tests.serving.test_openai import free_port
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "inventory.py")
 AT = ["--line", "21", "--column", "13"]
@@ -339,6 +342,8 @@ def test_the_terminal(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -
         (["complete", EXAMPLE, *AT, "--max-tokens", "0"], "from 1 to 512"),
         (["status", "--port", "99999"], "no port 99999"),
         (["status", "--host", "localhost"], "--host wants --port"),
+        (["stop", "--host", "localhost"], "--host wants --port"),
+        (["stop", "--host", "192.0.2.1", "--port", "9"], "is another machine"),
     ],
 )
 def test_what_the_terminal_cannot_do_is_one_line(home: Path, args: list[str], message: str) -> None:
@@ -363,9 +368,44 @@ def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
     bad = cl_lsp("serve", "nonesuch")
     assert bad.returncode == 2
     assert "no model 'nonesuch'" in bad.stderr
+    assert cl_lsp("complete", EXAMPLE, *AT).returncode == 0  # now a daemon has the address
+    bad = cl_lsp("serve", "nonesuch")
+    assert bad.returncode == 2
+    assert "no model 'nonesuch'" in bad.stderr
+    assert "another daemon serves" in cl_lsp("serve", "owner/on-the-hub").stderr
     done = cl_lsp("export", "embedded", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}
+
+
+def test_a_daemon_on_tcp_is_stopped_by_its_port(home: Path) -> None:
+    port = str(free_port())
+    command = [sys.executable, "-m", "cl_lsp", "serve", "--port", port]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: cl_lsp("status", "--port", port).returncode == 0, 60)
+            assert cl_lsp("stop").stdout == "not running\n"  # on the socket is none
+            assert cl_lsp("stop", "--port", port).stdout == f"stopped (pid {process.pid})\n"
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert cl_lsp("stop", "--port", port).stdout == "not running\n"
+
+
+def test_a_port_that_names_another_process_stops_nothing(home: Path) -> None:
+    health = {"status": "ok", "model": "m", "version": "1", "wire": 1, "pid": os.getpid()}
+
+    class Liar(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(health).encode())
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Liar) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = cl_lsp("stop", "--port", str(server.server_port))
+        server.shutdown()
+    assert done.returncode == 1 and "no daemon of this user" in done.stderr
 
 
 def test_a_large_log_is_put_aside(home: Path) -> None:

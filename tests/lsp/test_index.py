@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cl_lsp.index import Index
-from cl_lsp.records import MAX_BYTES, make_record
+from cl_lsp.records import CHUNK, MAX_BYTES, make_record
 from cl_lsp.scan import Scan, Update
-from cl_lsp.symbols import definitions
+from cl_lsp.symbols import IDENTIFIER, definitions
 from tests.lsp.test_ignore import write
 
 
@@ -71,6 +71,17 @@ def test_any_text_has_a_record(suffix: str, text: str) -> None:
     record = make_record(f"a.{suffix}", text)
     assert record is None or len(record.lines) >= 1
     make_record(f"a.{suffix}", SOURCES[suffix][0][: len(text)] + text + "\ud800")
+
+
+@given(st.text(alphabet="aB_9é(.\n ", max_size=300))
+def test_names_are_identifiers_and_each_chunk_has_its_own(text: str) -> None:
+    record = make_record("a.py", text)
+    assert record is not None and set(record.names) == set(IDENTIFIER.findall(text))
+    for n, places in enumerate(record.chunks):
+        lines = record.lines[n * CHUNK : (n + 1) * CHUNK]
+        assert {record.names[place] for place in places} == set(
+            IDENTIFIER.findall("\n".join(lines))
+        )
 
 
 def test_what_is_not_indexed(tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ SHOWN = [
 
 @pytest.mark.parametrize(("line", "secret"), HIDDEN)
 def test_a_secret_is_masked_and_the_code_around_it_stays(line: str, secret: str) -> None:
-    text = f"before = 1\n{line % secret}\nafter = 2\n"
+    text = f"before = 'İ'\n{line % secret}\nafter = 2\n"
     masked = mask_secrets(text)
     assert not any(part in masked for part in secret.split("\n"))
-    assert masked.startswith("before = 1\n" + line.partition("%s")[0])
+    assert masked.startswith("before = 'İ'\n" + line.partition("%s")[0])
     assert masked.endswith("\nafter = 2\n") or "BEGIN PRIVATE" in line
     assert masked.count("\n") == text.count("\n")
 

@@ -278,7 +278,7 @@ async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: Fak
     assert shown.startswith("cl-lsp: the editor:\n- ")
     assert "- completion.maxTokens must be a whole number from 1 to 512" in shown
     assert "- engine.modle is unknown; known: model, endpoint, apiKey" in shown
-    assert "- unknown setting 'maxTokens'" in shown
+    assert "- maxTokens is unknown" in shown
 
 
 @pytest.mark.parametrize("kind", ["root", "folders"])

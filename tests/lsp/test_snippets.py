@@ -1,10 +1,12 @@
 """Which pieces of other files are chosen, and that they stay while one types."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cl_lsp.context import Windows
 from cl_lsp.index import Index
+from cl_lsp.records import make_record
 from cl_lsp.snippets import Place, Region, Snippet, choose, of_definitions
 from cl_lsp.steady import Steady
 from tests.lsp.test_imports import index_with
@@ -88,6 +90,27 @@ def test_what_a_package_gives_on_is_found() -> None:
     assert Snippet("pkg/inner.py", "def helper_function(a): pass") in found
 
 
+def test_what_imports_mean_is_found_anew_when_files_come_and_go() -> None:
+    index = index_with({"lib/a.ts": "export function helper_a() {}\n"})
+    here = "import { helper_a } from 'short/a'\n\nhelper_a(|)\n"
+
+    def found() -> list[str]:
+        return [s.path for s in of_definitions(index, place(here, "me.ts"))]
+
+    assert found() == []
+    for target in ("lib", "new"):
+        config = f'{{"compilerOptions": {{"paths": {{"short/*": ["{target}/*"]}}}}}}'
+        for path, text in {"new/a.ts": SHAPES, "tsconfig.json": config}.items():
+            record = make_record(path, text)
+            assert record is not None
+            index.put(record)
+        assert found() == (["lib/a.ts"] if target == "lib" else [])
+    index.put(index_with({"new/a.ts": "export function helper_a() {}\n"})["new/a.ts"])
+    assert found() == ["new/a.ts"]
+    index.remove("new/a.ts")
+    assert found() == []
+
+
 def test_nothing_that_the_window_shows_and_nothing_twice() -> None:
     index = index_with({"shapes.py": SHAPES, "copy.py": SHAPES, "me.py": SHAPES})
     text = "from shapes import Circle\n\nx = Circle(2)|\n\n" + SHAPES
@@ -159,7 +182,8 @@ def test_the_list_stays_while_one_types_and_changes_with_the_code() -> None:
     assert len(choices) == 2
 
 
-def test_a_finished_index_is_asked_once_more() -> None:
+@pytest.mark.parametrize("stage", ["near", "ready"])
+def test_an_index_that_has_more_is_asked_once_more(stage: str) -> None:
     index, steady = index_with({}), Steady()
     here = place("from shapes import Circle\nx = Circle(|)\n")
 
@@ -169,5 +193,5 @@ def test_a_finished_index_is_asked_once_more() -> None:
     assert steady.get("u", index, here, anew) == ()
     index.put(index_with(FILES)["shapes.py"])
     assert steady.get("u", index, here, anew) == ()
-    index.ready = True
+    setattr(index, stage, True)
     assert steady.get("u", index, here, anew) != ()

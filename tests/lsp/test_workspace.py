@@ -125,6 +125,24 @@ async def test_changes_on_disk_and_in_the_editor(tmp_path: Path) -> None:
         assert sent(workspace, me, USE) == {}
 
 
+async def test_what_an_open_document_imports_is_there_before_the_rest(
+    home: Path, tmp_path: Path
+) -> None:
+    many = {f"a{n}.py": f"def f{n}(): pass\n" * 1000 for n in range(300)}
+    write(tmp_path, FILES | many)
+    documents = Documents()
+    workspace = Workspace(documents)
+    uri = open_in(workspace, documents, tmp_path / "me.py", FILES["me.py"])
+    workspace.start([tmp_path])
+    try:
+        [index] = workspace.indexes.values()
+        await until(lambda: index.near)
+        assert not index.ready
+        assert "return size" in sent(workspace, uri, USE)["lib/gadgets.py"]
+    finally:
+        await workspace.close()
+
+
 async def test_an_edited_document_is_indexed_after_a_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,11 +87,20 @@ def test_the_socket(tmp_path: Path) -> None:
     assert by_name(doctor.daemon(uds))["daemon"].state == "wrong"
 
 
-def test_editors(path: Path) -> None:
+def test_editors(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "SHARE", home)
     assert {finding.state for finding in doctor.editors()} == {"note"}
     for version, state in (("NVIM v0.11.5", "note"), ("NVIM v0.12.0-dev", "ok")):
         program(path, "nvim", version)
         found = by_name(doctor.editors())["editor"]
         assert (found.said, found.state) == (version, state)
+    (path / "nvim").unlink()
+    program(path, "vim", "VIM - Vi IMproved 9.1")
+    found = by_name(doctor.editors())["editor"]
+    assert found.state == "note" and "no LSP client" in found.fix
+    (Path.home() / ".vim" / "pack" / "any" / "start" / "ale").mkdir(parents=True)
+    assert by_name(doctor.editors())["editor"].state == "ok"
+    program(path, "vim", "NVIM v0.11.5")
+    assert by_name(doctor.editors())["editor"].fix == "ghost text needs Neovim 0.12"
     program(path, "cl-lsp", "cl-lsp")
     assert by_name(doctor.editors())["cl-lsp"].said == str(path / "cl-lsp")
