@@ -80,13 +80,16 @@ class Gate:
             return Reason.PRIVATE if private else None
         folder = self._scopes.folder(uri)
         inner = path.relative_to(folder) if folder else path
-        names = (inner, os.path.realpath(path))  # a link may have an innocent one
-        if not config.privacy.complete_private and any(map(is_private, names)):
+        real = Path(os.path.realpath(path))  # a link may have an innocent name
+        if not config.privacy.complete_private and (is_private(inner) or is_private(real)):
             return Reason.PRIVATE
         if config.privacy.complete_ignored:
             return None
-        ignored = self._matches(uri, config.privacy.ignored_globs)
-        ignored = ignored or (folder is not None and Rules(folder).matches(inner.as_posix()))
+        ignored = (
+            self._matches(uri, config.privacy.ignored_globs)
+            or _ignores(folder or path.parent, path)
+            or (real != path and _ignores(real.parent, real))
+        )
         return Reason.IGNORED if ignored else None
 
     def _matches(self, uri: str, patterns: tuple[str, ...]) -> bool:
@@ -103,6 +106,10 @@ def wants_language(config: CompletionConfig, language: str) -> bool:
 
 def _name(uri: str) -> str:
     return unquote(uri.partition(":")[2].partition("?")[0].partition("#")[0])
+
+
+def _ignores(folder: Path, path: Path) -> bool:
+    return Rules(folder).matches(path.relative_to(folder).as_posix())
 
 
 def _relative(path: Path, folder: Path | None) -> str:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cl_lsp.gate import Gate
+from cl_lsp import ignore
+from cl_lsp.gate import KNOWN_S, Gate
 from cl_lsp.reasons import Reason
 from cl_lsp.scopes import Scopes
 from tests.lsp.client import LspClient, LspError
 from tests.lsp.fake_engine import FakeEngine
+from tests.lsp.test_ignore import write
 
 TEXT = "def f(x):\n    re\n\nf(1)\n"
 ABLE = {
@@ -137,6 +139,49 @@ def test_names_tell_of_what_is_no_plain_file(tmp_path: Path) -> None:
         assert gate.secret(uri) == Reason.PRIVATE, uri
     assert gate.secret((tmp_path / "notes.py").as_uri()) == Reason.PRIVATE
     assert gate.secret((tmp_path / "other.py").as_uri()) is None
+
+
+def test_a_file_alone_is_in_its_project(project: str, tmp_path: Path) -> None:
+    write(tmp_path, {"src/.gitignore": "gen.py\n", "out/a.py": ""})
+    (tmp_path / "src" / "link.py").symlink_to(tmp_path / "out" / "a.py")
+    for folders in ([], [tmp_path], [tmp_path / "src"]):
+        scopes = Scopes({}, lambda message: None, lambda: None)
+        scopes.folders = folders
+        gate = Gate(scopes)
+        for name in ("a.log", "out/x/a.py", "mine/a.py", "src/gen.py", "src/link.py"):
+            assert gate.secret(f"{project}/{name}") == Reason.IGNORED, (name, folders)
+        assert gate.secret(f"{project}/deploy/.env") == Reason.PRIVATE
+        assert gate.secret(f"{project}/src/a.py") is None
+
+
+def test_ignore_files_are_compiled_anew_only_if_they_have_changed(
+    project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = list[Path]()
+    lines_of = Path.read_text
+
+    def counted(path: Path, *args: str, **more: str) -> str:
+        compiled.append(path)
+        return lines_of(path, *args, **more)
+
+    monkeypatch.setattr(ignore.Path, "read_text", counted)
+    now = [0.0]
+    scopes = Scopes({}, lambda message: None, lambda: None)
+    scopes.folders = [tmp_path]
+    gate = Gate(scopes, lambda: now[0])
+
+    def ignored() -> list[str]:
+        now[0] += KNOWN_S
+        names = ("a.log", "a.tmp", "mine/a.py")
+        return [name for name in names if gate.secret(f"{project}/{name}") is not None]
+
+    assert ignored() == ["a.log", "mine/a.py"]
+    compiled.clear()
+    assert ignored() == ["a.log", "mine/a.py"] and compiled == []
+    (tmp_path / ".gitignore").write_text("*.tmp\n")
+    assert ignored() == ["a.tmp", "mine/a.py"] and compiled == [tmp_path / ".gitignore"]
+    (tmp_path / ".cl-lsp-ignore").unlink()
+    assert ignored() == ["a.tmp"]
 
 
 def test_the_command_line_keeps_to_it(home: Path, tmp_path: Path) -> None:
