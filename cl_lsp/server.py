@@ -95,6 +95,7 @@ class ClLsp(RobustServer):
         self.documents = Documents(self.gate.secret)
         self.notebooks = Notebooks(self.documents)
         self.documents.around = self.notebooks.around
+        self.scopes.owner = self.notebooks.owner
         self.surroundings = Workspace(self.documents)
         self.surroundings.hides = self.gate.hides
         self.settled = asyncio.Event()  # the editor has told its settings, or has none to tell

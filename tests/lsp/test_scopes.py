@@ -57,6 +57,29 @@ def test_a_document_has_the_innermost_folders(scopes: Scopes, tmp_path: Path) ->
     assert scopes.of("untitled:Untitled-1").completion.max_tokens == 48
 
 
+def test_a_table_counts_for_all_below_its_path(
+    scopes: Scopes, tmp_path: Path, said: list[str]
+) -> None:
+    outer, inner = scopes.folders
+    (tmp_path / "link").symlink_to(outer)
+    user_file().write_text(
+        f"[workspace.'{outer}']\ncompletion = {{ max_tokens = 1, candidates = 1 }}\n"
+        f"[workspace.'{inner}']\ncompletion = {{ max_tokens = 2, nonsense = 1 }}\n"
+        f"[workspace.'{tmp_path}/link/c']\ncompletion.max_tokens = 4\n"
+    )
+    places = {outer: (1, 1), inner: (2, 1), inner / "c": (2, 1), outer / "c": (4, 1)}
+    places |= {tmp_path / "link" / "c": (4, 3), tmp_path: (48, 3)}
+    for scopes.folders in ([], [outer], [inner], [outer, inner], [inner / "c"], [tmp_path]):
+        scopes.read()
+        for folder, wanted in places.items():
+            found = scopes.of((folder / "x.py").as_uri()).completion
+            assert (found.max_tokens, found.candidates) == wanted, (folder, scopes.folders)
+    [message] = set(said)
+    assert message.startswith(
+        f'{user_file()} [workspace."{inner}"]: completion.nonsense is unknown'
+    )
+
+
 def test_files_are_read_again_when_they_change(scopes: Scopes, clock: Clock) -> None:
     changes = list[int]()
     scopes._changed = lambda: changes.append(1)
