@@ -100,6 +100,7 @@ class ClLsp(RobustServer):
         self.surroundings.hides = self.gate.hides
         self.settled = asyncio.Event()  # the editor has told its settings, or has none to tell
         self.settled.set()
+        self.pulling: asyncio.Task[None] | None = None  # them, from the editor
         self.trace = Trace()
         self.board = Board(lambda state: self.protocol.notify(METHOD, state))
         self.suggesting = Suggesting(self)
@@ -183,6 +184,7 @@ async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
     watching.start(ls)
     control.watch(ls)
     await control.pull(ls)
+    await ls.settled.wait()  # a newer pull may have taken the place of that one
     try:
         await ls.engines.ready("completion", ls.scopes.main)
     except ClLspError as error:

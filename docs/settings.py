@@ -39,7 +39,8 @@ has another engine is in no prompt of the others.
 **Changes count at once**, but for `completion.popup`. Both files are looked at when somebody types,
 at most every two seconds. Settings of the editor come from `workspace/configuration`, section
 `cl-lsp`, for each folder, if the client can; otherwise from `workspace/didChangeConfiguration`,
-whole (`{"cl-lsp": {…}}`) or bare. Null there is no value. A document has the settings of the
+whole (`{"cl-lsp": {…}}`) or bare; [nothing is sent](trouble.md#the-reasons) before an editor that
+was asked has told them. Null there is no value. A document has the settings of the
 innermost workspace folder that it is in; one that is in none has the user's and the editor's.
 
 | setting | type | default | ✓ − | |
