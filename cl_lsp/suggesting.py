@@ -128,7 +128,7 @@ class Suggesting:
         uri = snapshot.uri
         backend, config = self._ls.engines.of("completion", uri), self._ls.scopes.of(uri).completion
         try:
-            snippets = self._ls.surroundings.snippets
+            snippets = self._ls.workspace.snippets
             return await alternatives(backend, snapshot, config, first, snippets)
         except ClLspError as error:
             log.warning("no further suggestions at %s: %s", snapshot.place, error)
@@ -140,7 +140,7 @@ class Suggesting:
 
         def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            return suggest(backend, answer, config.completion, self._ls.surroundings.snippets)
+            return suggest(backend, answer, config.completion, self._ls.workspace.snippets)
 
         self._ls.board.asks(self._model(uri))
         try:
