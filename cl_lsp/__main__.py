@@ -144,9 +144,9 @@ def token_file() -> Path:
     return state_folder() / "token"
 
 
-def engine_of(args: argparse.Namespace) -> EngineConfig:
-    """What the command line says, over the user's settings. Raises ClLspError."""
-    config = _settings()
+def engine_of(args: argparse.Namespace, config: Config | None = None) -> EngineConfig:
+    """What the command line says, over a file's settings, or the user's. Raises ClLspError."""
+    config = config or _settings()
     if args.host is not None and args.port is None:
         raise ClLspError("--host wants --port too")
     if args.port is not None and not 1 <= args.port <= 65535:
@@ -198,23 +198,22 @@ async def run_complete(args: argparse.Namespace) -> int:
     from .scopes import Scopes
 
     snapshot = read_file(args.file, args.line, args.column)
-    scopes = Scopes(os.environ, lambda message: None, lambda: None)
+    scopes = Scopes(os.environ, lambda message: print(f"warning: {message}", file=sys.stderr))
     scopes.folders = [Path.cwd()]
-    scopes.read()
+    wished = scopes.of(snapshot.uri)
     if reason := Gate(scopes).closed(snapshot):
         raise ClLspError(f"{args.file}: {reason.sentence}")
     if args.max_tokens is not None and not 1 <= args.max_tokens <= 512:
         raise ClLspError("--max-tokens must be from 1 to 512")
-    engine = engine_of(args)
+    engine = engine_of(args, wished)
     if args.model is not None:
         engine = dataclasses.replace(engine, model=model_name(args.model))
     backend = _backend(engine, args)
     try:
         await backend.ready(partial(_waiting, []))
         model = await _name(backend)
-        wished = scopes.of(snapshot.uri).completion
-        most = args.max_tokens or wished.max_tokens
-        completion = dataclasses.replace(wished, max_tokens=most, time_budget_ms=0)
+        most = args.max_tokens or wished.completion.max_tokens
+        completion = dataclasses.replace(wished.completion, max_tokens=most, time_budget_ms=0)
         found = await suggest(backend, Answer(snapshot), completion)
     finally:
         if sys.stderr.isatty():

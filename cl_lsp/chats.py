@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lsprotocol import types
 
 from . import chat_documents, control
-from .asking import Reply, ask, left_out
+from .asking import Messages, Reply, ask, left_out
 from .chat_documents import Conversation, Origin
 from .chat_writer import HEADING, Writer, ending, open_document, read
 from .client_edits import change
@@ -53,7 +53,7 @@ class Chats:
             path = chat_documents.create(title, text)
         except OSError as error:
             raise ClLspError(f"cannot write a chat document: {error}") from error
-        self._show(path)
+        control.show(self._ls, path, "the answer is in")
         return path
 
     def keep(self, title: str, origin: Origin | None, said: str, reply: Reply) -> Path:
@@ -65,7 +65,7 @@ class Chats:
             path = chat_documents.create(title, whole)
         except OSError as error:
             raise ClLspError(f"cannot write a chat document: {error}") from error
-        self._show(path)
+        control.show(self._ls, path, "the answer is in")
         return path
 
     async def send(self, path: Path) -> None:
@@ -82,11 +82,16 @@ class Chats:
         assert task is not None
         self._answering[path] = task
         uri = conversation.origin.uri if conversation.origin else path.as_uri()
-        await control.settle(self._ls)
-        if reason := self._ls.gate.secret(uri):
-            raise ClLspError(f"{uri}: {reason.sentence}")
+        try:
+            await control.settle(self._ls)
+            if reason := self._ls.gate.secret(uri):
+                raise ClLspError(f"{uri}: {reason.sentence}")
+            await self._answer(path, uri, messages, [left_out(dropped)] if dropped else [])
+        finally:
+            del self._answering[path]
+
+    async def _answer(self, path: Path, uri: str, messages: Messages, notes: list[str]) -> None:
         writer = Writer(self._ls, path)
-        notes = [left_out(dropped)] if dropped else []
         try:
             async with writer:
 
@@ -104,10 +109,7 @@ class Chats:
             notes.append(str(error))
             raise
         finally:
-            try:
-                await self._finish(writer, path, notes)
-            finally:
-                del self._answering[path]
+            await self._finish(writer, path, notes)
 
     async def _finish(self, writer: Writer, path: Path, notes: list[str]) -> None:
         try:
@@ -173,16 +175,6 @@ class Chats:
         if reason is not None:
             raise ClLspError(f"{reason}: nothing was inserted")
         return True
-
-    def _show(self, path: Path) -> None:
-        window = self._ls.client_capabilities.window
-        if window is not None and window.show_document and window.show_document.support:
-            # Its answer is not waited for: a client that sends none would hold up the command's.
-            params = types.ShowDocumentParams(path.as_uri(), take_focus=True)
-            self._ls.window_show_document(params)
-        else:
-            message = f"cl-lsp: the answer is in {path}"
-            self._ls.window_show_message(types.ShowMessageParams(types.MessageType.Info, message))
 
 
 def origin_of(selection: Selection) -> Origin:

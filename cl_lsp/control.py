@@ -3,7 +3,6 @@ pause, resume, restart, status and trace.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
@@ -14,7 +13,7 @@ from lsprotocol import types
 from platformdirs import user_cache_path
 from pygls.exceptions import JsonRpcInvalidParams
 
-from .errors import ClLspError
+from .errors import ClLspError, Unsettled
 from .reasons import Reason
 from .scopes import path_of
 from .settings import FILE
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SECTION = "cl-lsp"  # of the editor's settings
 TRACE = "cl-lsp/trace"
-PULL_S = 3  # that the editor may take to tell its settings
+WAIT_S = 3.0  # that a request waits for the editor's settings
+NEVER_S = 30.0  # without an answer, until an editor counts as one that tells none
+INSTEAD = "the settings of its start, of cl-lsp.toml and of the environment count"
 
 
 def register(ls: "ClLsp") -> None:
@@ -62,16 +63,26 @@ def can_pull(ls: "ClLsp") -> bool:
 
 
 async def settle(ls: "ClLsp") -> None:
-    """Wait for what the editor was asked first: it may say that a folder's code goes elsewhere."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(ls.settled.wait(), PULL_S)
-    ls.settled.set()
+    """Wait for what the editor was asked: it may say that code goes elsewhere, or nowhere. Raises
+    Unsettled if that takes long."""
+    try:
+        await asyncio.wait_for(ls.settled.wait(), WAIT_S)
+    except TimeoutError:
+        raise Unsettled from None
 
 
 async def pull(ls: "ClLsp") -> None:
-    """Ask the editor for its settings, for each folder, if it can be asked."""
-    if can_pull(ls):
-        await _pull(ls)
+    """Ask the editor for its settings, for each folder, if it can be asked; until it has answered
+    nothing is sent to a model. A newer pull takes the place of this one."""
+    if not can_pull(ls):
+        return
+    ls.settled.clear()
+    if ls.pulling is not None:
+        ls.pulling.cancel()
+    ls.pulling = pulling = asyncio.create_task(_pull(ls))
+    await asyncio.wait({pulling}, timeout=NEVER_S)
+    if not pulling.done():  # what it tells later still counts
+        _untold(ls, f"has not told its settings for {NEVER_S:.0f} s: until it does")
         ls.settled.set()
 
 
@@ -79,19 +90,21 @@ async def _pull(ls: "ClLsp") -> None:
     places = [None, *ls.scopes.folders]
     items = [types.ConfigurationItem(place and place.as_uri(), SECTION) for place in places]
     try:
-        asked = ls.workspace_configuration_async(types.ConfigurationParams(items))
-        told = await asyncio.wait_for(asked, PULL_S)
-    except TimeoutError:
-        log.warning("workspace/configuration: no answer within %d s", PULL_S)
-        return
+        told = await ls.workspace_configuration_async(types.ConfigurationParams(items))
     except Exception as error:  # whatever the client answers: an error, or what is no list
         log.warning("workspace/configuration: %s", error)
-        return
+        told = None
     if isinstance(told, list | tuple) and len(told) == len(places):
         ls.scopes.told = dict(zip(places, told, strict=True))
         ls.scopes.read()
     else:
         log.warning("workspace/configuration: %d answers wanted, got %s", len(places), told)
+        _untold(ls, "does not tell its settings")
+    ls.settled.set()
+
+
+def _untold(ls: "ClLsp", what: str) -> None:
+    ls.say_once(f"the editor {what} (workspace/configuration): {INSTEAD}")
 
 
 async def on_configuration(ls: "ClLsp", params: types.DidChangeConfigurationParams) -> None:
@@ -110,8 +123,6 @@ async def on_folders(ls: "ClLsp", params: types.DidChangeWorkspaceFoldersParams)
     kept = [folder for folder in ls.scopes.folders if folder not in gone]
     ls.scopes.folders = list(dict.fromkeys([*kept, *come]))
     ls.scopes.read()
-    if come and can_pull(ls):
-        ls.settled.clear()  # until the editor has told what holds there
     await pull(ls)
 
 
@@ -148,6 +159,7 @@ async def restart(ls: "ClLsp", _arguments: Any) -> None:
     """Connect to the engine anew; raises nothing: what is wrong is shown."""
     await ls.engines.restart()
     try:
+        await settle(ls)
         await ls.engines.ready("completion", ls.scopes.main)
     except ClLspError as error:
         ls.board.failed(str(error))

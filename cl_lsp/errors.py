@@ -11,6 +11,15 @@ class ClLspError(Exception):
     reason = Reason.REFUSED
 
 
+class Unsettled(ClLspError):
+    """The editor was asked for its settings, and has not told them."""
+
+    reason = Reason.UNSETTLED
+
+    def __init__(self) -> None:
+        super().__init__(self.reason.sentence)
+
+
 class CannotStart(ClLspError):
     """The engine could not be started; carries what it said itself."""
 

@@ -12,7 +12,7 @@ from pathspec import GitIgnoreSpec
 from . import chat_documents
 from .config import CompletionConfig
 from .documents import Snapshot
-from .ignore import Rules
+from .ignore import Rules, top_of
 from .privacy import is_private
 from .reasons import Reason
 from .scopes import Scopes, path_of
@@ -59,6 +59,7 @@ class Gate:
 
     def secret(self, uri: str) -> Reason | None:
         """Why no model may see a document at all; None if one may."""
+        uri = self._scopes.owner(uri)
         now = self._clock()
         until, reason = self._secret.get(uri, (0.0, None))
         if now >= until:
@@ -68,32 +69,41 @@ class Gate:
             self._secret[uri] = now + KNOWN_S, reason
         return reason
 
-    def hides(self, path: Path) -> bool:
-        """Whether the user's own patterns keep a file out of every prompt."""
-        uri = path.as_uri()
-        return self._matches(uri, self._scopes.of(uri).privacy.ignored_globs)
+    def hides(self, path: Path, uri: str) -> bool:
+        """Whether a file is kept out of a document's prompts: out of all by the user's own
+        patterns, or because it is for another engine."""
+        file = path.as_uri()
+        config = self._scopes.of(file)
+        if config.engine != self._scopes.of(uri).engine:
+            return True
+        return self._matches(file, config.privacy.ignored_globs)
 
     def _look(self, uri: str) -> Reason | None:
         config, path = self._scopes.of(uri), path_of(uri)
         if path is None:  # a name tells, too, of what is no file: `git:/w/.env`
             private = not config.privacy.complete_private and is_private(_name(uri))
             return Reason.PRIVATE if private else None
-        folder = self._scopes.folder(uri)
+        folder = self._scopes.scope(uri).folder
         inner = path.relative_to(folder) if folder else path
-        names = (inner, os.path.realpath(path))  # a link may have an innocent one
-        if not config.privacy.complete_private and any(map(is_private, names)):
+        real = Path(os.path.realpath(path))  # a link may have an innocent name
+        if not config.privacy.complete_private and (is_private(inner) or is_private(real)):
             return Reason.PRIVATE
         if config.privacy.complete_ignored:
             return None
-        ignored = self._matches(uri, config.privacy.ignored_globs)
-        ignored = ignored or (folder is not None and Rules(folder).matches(inner.as_posix()))
+        ignored = (
+            self._matches(uri, config.privacy.ignored_globs)
+            or _ignores(folder or path.parent, path)
+            or (real != path and _ignores(real.parent, real))
+        )
         return Reason.IGNORED if ignored else None
 
     def _matches(self, uri: str, patterns: tuple[str, ...]) -> bool:
-        path, folder = path_of(uri), self._scopes.folder(uri)
+        path, scope = self._scopes.path(uri), self._scopes.scope(uri)
         if path is None or not patterns:
             return False
-        return _spec(patterns).match_file(_relative(path, folder))
+        roots = {scope.folder, scope.table} - {None} or {top_of(path.parent), Path(path.anchor)}
+        paths = (path.relative_to(root).as_posix() for root in roots if root is not None)
+        return any(map(_spec(patterns).match_file, paths))
 
 
 def wants_language(config: CompletionConfig, language: str) -> bool:
@@ -105,8 +115,8 @@ def _name(uri: str) -> str:
     return unquote(uri.partition(":")[2].partition("?")[0].partition("#")[0])
 
 
-def _relative(path: Path, folder: Path | None) -> str:
-    return path.relative_to(folder or path.anchor).as_posix()
+def _ignores(folder: Path, path: Path) -> bool:
+    return Rules(folder).matches(path.relative_to(folder).as_posix())
 
 
 @lru_cache(16)

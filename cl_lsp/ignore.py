@@ -1,11 +1,13 @@
-"""Which files of a workspace folder may be indexed: `.gitignore`, `.cl-lsp-ignore`, and our own.
+"""Which files may be read: `.gitignore`, `.cl-lsp-ignore`, and our own lists.
 
 A file is left out if either kind of file says so; within a kind the deepest folder decides, and the
-last pattern, as in git. The files are read once: who learns of a change makes new rules.
+last pattern, as in git. Folders count up to the repository's root; outside of a repository, up to
+the user's home. Rules read the files once: who learns of a change makes new ones, for which only
+files that are other than before are compiled.
 """
 
 import os
-from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
@@ -28,9 +30,11 @@ class Rules:
     """The rules of one folder. Paths are relative to it, with `/`."""
 
     def __init__(self, root: Path):
-        self._root = root
+        self._root, self._top = root, top_of(root)
+        self._above = "" if root == self._top else root.relative_to(self._top).as_posix() + "/"
         self._specs: dict[tuple[str, str], GitIgnoreSpec | None] = {}
-        self._above = list(_above(root))
+        self._excluded = _read(self._top / ".git" / "info" / "exclude")
+        self._hidden = any(self._names(f"{folder}/") for folder in _folders(f"{self._above}x"))
 
     def ignores(self, path: str) -> bool:
         """Whether a file is left out, or a folder that it is in."""
@@ -63,7 +67,11 @@ class Rules:
 
     def _matches(self, path: str, is_folder: bool) -> bool:
         slash = "/" if is_folder else ""
-        return any(self._decides(kind, path + slash) for kind in FILES)
+        return self._hidden or self._names(self._above + path + slash)
+
+    def _names(self, path: str) -> bool:
+        """Of a path below the top, a folder's with `/` at its end."""
+        return any(self._decides(kind, path) for kind in FILES)
 
     def _decides(self, kind: str, path: str) -> bool:
         folder = path.rstrip("/")
@@ -73,14 +81,12 @@ class Rules:
             inside = path[len(folder) + 1 :] if folder else path
             if spec is not None and (said := spec.check_file(inside).include) is not None:
                 return said
-        for spec, prefix in self._above if kind == ".gitignore" else ():
-            if (said := spec.check_file(prefix + path).include) is not None:
-                return said
-        return False
+        last = self._excluded if kind == ".gitignore" else None
+        return last is not None and bool(last.check_file(path).include)
 
     def _spec(self, folder: str, kind: str) -> GitIgnoreSpec | None:
         if (folder, kind) not in self._specs:
-            self._specs[folder, kind] = _read(self._root / folder / kind)
+            self._specs[folder, kind] = _read(self._top / folder / kind)
         return self._specs[folder, kind]
 
 
@@ -89,21 +95,27 @@ def _folders(path: str) -> list[str]:
     return [str(folder) for folder in reversed(PurePosixPath(path).parents) if str(folder) != "."]
 
 
-def _above(root: Path) -> Iterator[tuple[GitIgnoreSpec, str]]:
-    """What git ignores from above a folder inside a repository, the nearest first."""
-    folders = [root, *root.parents]
-    top = next((folder for folder in folders if os.path.lexists(folder / ".git")), None)
-    if top is None:
-        return
-    for folder in folders[1 : folders.index(top) + 1]:
-        if (spec := _read(folder / ".gitignore")) is not None:
-            yield spec, root.relative_to(folder).as_posix() + "/"
-    if (spec := _read(top / ".git" / "info" / "exclude")) is not None:
-        yield spec, "" if top == root else root.relative_to(top).as_posix() + "/"
+def top_of(folder: Path) -> Path:
+    """Where a folder's project begins: the root of its repository, or else the user's home, or the
+    disk."""
+    folders = [folder, *folder.parents]
+    home = Path(os.path.expanduser("~"))
+    last = home if home in folders else folders[-1]
+    return next((one for one in folders if os.path.lexists(one / ".git")), last)
 
 
 def _read(path: Path) -> GitIgnoreSpec | None:
     """A file's patterns; a bad one is left out. None: there is none, or nothing in it."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    signature = found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+    return _compiled(path, signature)
+
+
+@lru_cache(1000)
+def _compiled(path: Path, _signature: tuple[int, ...]) -> GitIgnoreSpec | None:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

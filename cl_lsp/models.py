@@ -6,6 +6,7 @@ The engine's own cards, unchanged. To choose one is to change the setting `model
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, get_args
 
+from . import control
 from .backend import Backend
 from .engines import Role
 from .errors import ClLspError
@@ -30,6 +31,7 @@ async def _of(ls: "ClLsp", role: Role) -> dict[str, Any]:
         return backend.models()
 
     try:
+        await control.settle(ls)  # it may say that there is another engine
         cards = await ls.engines.ask(role, ask, uri=ls.scopes.main)
     except ClLspError as error:
         return {"current": None, "models": [], "problem": str(error)}

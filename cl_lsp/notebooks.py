@@ -54,6 +54,10 @@ class Notebooks:
     def __contains__(self, uri: str) -> bool:
         return uri in self._cells
 
+    def owner(self, uri: str) -> str:
+        """The notebook that a cell is in; of what is no cell, itself."""
+        return self._of.get(uri, uri)
+
     def around(self, uri: str) -> tuple[str, str]:
         """What stands before and after a cell in its notebook; nothing of what is no cell."""
         cells = self._cells.get(self._of.get(uri, ""), [])

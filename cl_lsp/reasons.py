@@ -28,6 +28,7 @@ class Reason(StrEnum):
     PRIVATE = "private", "its name is one of files with keys; privacy.completePrivate allows it"
     CHAT = "chat", "it is a chat document: its next turn is sent, not completed"
     IGNORED = "ignored", "an ignore file or privacy.ignoredGlobs names it (privacy.completeIgnored)"
+    UNSETTLED = "unsettled", "the editor has not told its settings yet, and they may forbid it"
     # The document and the cursor.
     CLOSED = "closed", "the document is not open, or was closed meanwhile"
     BINARY = "binary", "the document is binary"

@@ -1,22 +1,35 @@
-"""The settings that hold for each workspace folder, kept up to date. Files are looked at, at most
-every two seconds, when somebody asks; nothing runs in the background.
+"""The settings that hold for a document, by where it lies, kept up to date. Files are looked at, at
+most every two seconds, when somebody asks; nothing runs in the background.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pygls.uris import to_fs_path
 
 from .config import Config
-from .settings import FILE, Files, Problem, merged, outside, user_file
+from .settings import FILE, Files, Problem, Source, merged, outside, user_file
 
 LOOK_S = 2.0
 
 
+@dataclass(frozen=True)
+class Scope:
+    """Where one Config holds: in the workspace folder, and below the path that the user's file has
+    a table for; the innermost of each, None if there is none."""
+
+    folder: Path | None = None
+    table: Path | None = None
+
+
+COMMON = Scope()
+
+
 class Scopes:
-    """One Config per folder, and one for what is in none (`None`).
+    """One Config per scope.
 
     `say` is told, once for each change, what is wrong in one place; `changed` that something is
     other than before.
@@ -33,25 +46,40 @@ class Scopes:
         self.folders: list[Path] = []
         self.options: Any = None  # of the editor, from the start
         self.told: dict[Path | None, Any] = {}  # by the editor since, per folder
-        self._configs: dict[Path | None, Config] = {None: Config()}
-        self._folder_of: dict[str, Path | None] = {}
+        # What a document is part of, as a cell is of a notebook, says where it lies.
+        self.owner: Callable[[str], str] = lambda uri: uri
+        self._files, self._user = Files(), list[Source]()
+        self._configs: dict[Scope, Config] = {}
+        self._problems: dict[Scope, list[Problem]] = {}
+        self._scope_of: dict[str, Scope] = {}
         self._said: dict[str, str] = {}
         self._stamps: list[tuple[int, int] | None] = []
         self._next_look = 0.0
 
     def of(self, uri: str) -> Config:
-        """For a document: those of the innermost folder that it is in."""
-        folder = self.folder(uri)  # which may read them anew
-        return self._configs.get(folder, self._configs[None])
+        """For a document. A scope's are merged when the first one in it asks."""
+        scope = self.scope(uri)  # which may read them anew
+        if (config := self._configs.get(scope)) is None:
+            config = self._merge(scope)
+            self._tell()
+            self._changed()
+        return config
 
-    def folder(self, uri: str) -> Path | None:
+    def scope(self, uri: str) -> Scope:
         if self._clock() >= self._next_look:
             self.look()
-        if uri not in self._folder_of:
-            if len(self._folder_of) > 1000:
-                self._folder_of.clear()
-            self._folder_of[uri] = innermost(path_of(uri), self.folders)
-        return self._folder_of[uri]
+        uri = self.owner(uri)
+        if uri not in self._scope_of:
+            if len(self._scope_of) > 1000:
+                self._scope_of.clear()
+            path = path_of(uri)
+            folder, table = innermost(path, self.folders), innermost(path, self._files.tables)
+            self._scope_of[uri] = Scope(folder, table)
+        return self._scope_of[uri]
+
+    def path(self, uri: str) -> Path | None:
+        """Of the file that a document is, or is part of; None if there is none."""
+        return path_of(self.owner(uri))
 
     @property
     def main(self) -> str:
@@ -71,23 +99,30 @@ class Scopes:
     def read(self) -> None:
         """Everything again, from all places."""
         self._stamps, self._next_look = self._stamp(), self._clock() + LOOK_S
-        files, problems = Files(), list[Problem]()
-        user, before = files.of_user(), self._configs
-        self._configs = {}
-        for folder in [None, *self.folders]:
-            own = files.of_workspace(folder) if folder else []
-            told = self.told.get(folder, self.told.get(None))
-            sources = [*user, *own, *outside(self._environment, self.options, told)]
-            self._configs[folder], found = merged(sources)
-            problems += found
-        self._folder_of.clear()
-        self._tell(files.problems + problems)
+        self._files, before = Files(), self._configs
+        self._user = self._files.of_user()
+        self._configs, self._problems = {}, {}
+        self._scope_of.clear()
+        tables, folders = self._files.tables, {None, *self.folders}
+        opened = [Scope(folder, innermost(folder, tables)) for folder in self.folders]
+        kept = [s for s in before if s.folder in folders and s.table in {None, *tables}]
+        for scope in dict.fromkeys([COMMON, *opened, *kept]):
+            self._merge(scope)
+        self._tell()
         if self._configs != before:
             self._changed()
 
-    def _tell(self, problems: list[Problem]) -> None:
+    def _merge(self, scope: Scope) -> Config:
+        own = self._files.of_workspace(scope.folder) if scope.folder else []
+        tables = self._files.of_tables(scope.table) if scope.table else []
+        told = self.told.get(scope.folder, self.told.get(None))
+        sources = [*self._user, *own, *tables, *outside(self._environment, self.options, told)]
+        self._configs[scope], self._problems[scope] = merged(sources)
+        return self._configs[scope]
+
+    def _tell(self) -> None:
         texts: dict[str, dict[str, None]] = {}
-        for problem in problems:
+        for problem in sum(self._problems.values(), self._files.problems):
             texts.setdefault(problem.source, {})[problem.text] = None
         new = {source: listed(source, list(them)) for source, them in texts.items()}
         for source, message in new.items():
@@ -114,7 +149,7 @@ def path_of(uri: str) -> Path | None:
     return Path(path) if path else None
 
 
-def innermost(path: Path | None, folders: list[Path]) -> Path | None:
+def innermost(path: Path | None, folders: Iterable[Path]) -> Path | None:
     within = [f for f in folders if path is not None and (path == f or f in path.parents)]
     return max(within, key=lambda folder: len(folder.parts), default=None)
 

@@ -43,7 +43,7 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
         self, params: types.DidOpenTextDocumentParams
     ) -> None:
         document = self._server.documents.open(params.text_document)
-        self._server.surroundings.opened(document.uri)
+        self._server.workspace.opened(document.uri)
         self._server.warming.visit(document.uri, types.Position(0, 0))
         if document.problem:
             self._server.say_once(f"no suggestions in {document.uri}: {document.problem}")
@@ -55,7 +55,7 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
         if self._server.documents.change(params) is None:
             log.warning("a change of %s, which is not open, is ignored", params.text_document.uri)
         else:
-            self._server.surroundings.changed(params)
+            self._server.workspace.changed(params)
 
     @lsp_method(types.TEXT_DOCUMENT_DID_CLOSE)
     def lsp_text_document__did_close(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -64,7 +64,7 @@ class Protocol(NotebookProtocol, RobustProtocol):  # pyright: ignore[reportIncom
         self._server.documents.close(params.text_document.uri)
         self._server.suggesting.forget(params.text_document.uri)
         self._server.warming.forget(params.text_document.uri)
-        self._server.surroundings.closed(params.text_document.uri)
+        self._server.workspace.closed(params.text_document.uri)
         self._server.chats.closed(params.text_document.uri)
 
     @lsp_method(types.WORKSPACE_EXECUTE_COMMAND)
@@ -95,10 +95,12 @@ class ClLsp(RobustServer):
         self.documents = Documents(self.gate.secret)
         self.notebooks = Notebooks(self.documents)
         self.documents.around = self.notebooks.around
-        self.surroundings = Workspace(self.documents)
-        self.surroundings.hides = self.gate.hides
+        self.scopes.owner = self.notebooks.owner
+        self._workspace = Workspace(self.documents)
+        self.workspace.hides = self.gate.hides
         self.settled = asyncio.Event()  # the editor has told its settings, or has none to tell
         self.settled.set()
+        self.pulling: asyncio.Task[None] | None = None  # them, from the editor
         self.trace = Trace()
         self.board = Board(lambda state: self.protocol.notify(METHOD, state))
         self.suggesting = Suggesting(self)
@@ -109,6 +111,11 @@ class ClLsp(RobustServer):
         )
         self._said: set[str] = set()
         self._register()
+
+    @property
+    def workspace(self) -> Workspace:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """In place of pygls's own, which only `protocol` has."""
+        return self._workspace
 
     def _register(self) -> None:
         self.feature(types.INITIALIZE)(on_initialize)
@@ -147,19 +154,19 @@ class ClLsp(RobustServer):
         """They are other than before."""
         self.gate.forget()
         self.engines.check(self.scopes.all())
-        self.surroundings.configure(lambda uri: self.scopes.of(uri).completion)
+        self.workspace.configure(lambda uri: self.scopes.of(uri).completion)
         control.show_switch(self)
 
     async def close(self) -> None:
         self.warming.stop()
         self.chats.close()
         await self.suggesting.close()
-        await self.surroundings.close()
+        await self.workspace.close()
         await self.engines.close()
 
 
 async def on_initialize(ls: ClLsp, params: types.InitializeParams) -> None:
-    ls.documents.encoding = str(ls.workspace.position_encoding)
+    ls.documents.encoding = str(ls.protocol.workspace.position_encoding)
     uris = [folder.uri for folder in params.workspace_folders or []] or [params.root_uri or ""]
     ls.scopes.folders = [path for uri in uris if (path := path_of(uri))]
     ls.scopes.options = params.initialization_options
@@ -182,6 +189,7 @@ async def on_initialized(ls: ClLsp, _params: types.InitializedParams) -> None:
     watching.start(ls)
     control.watch(ls)
     await control.pull(ls)
+    await ls.settled.wait()  # a newer pull may have taken the place of that one
     try:
         await ls.engines.ready("completion", ls.scopes.main)
     except ClLspError as error:

@@ -1,7 +1,7 @@
 """Settings from their places, merged from weak to strong; what is wrong keeps the weaker value.
 
 Defaults, the user's `cl-lsp.toml`, the workspace's (keys that do no harm), the user's tables
-`[workspace."/its/path"]`, `CL_LSP_SECTION_KEY` of the environment, the editor.
+`[workspace."/a/path"]`, `CL_LSP_SECTION_KEY` of the environment, the editor.
 """
 
 import json
@@ -62,7 +62,7 @@ def read_config(
     files = Files()
     sources = files.of_user()
     for folder in workspaces:
-        sources += files.of_workspace(folder)
+        sources += [*files.of_workspace(folder), *files.of_tables(folder)]
     config, problems = merged([*sources, *outside(environment, editor)])
     return config, files.problems + problems
 
@@ -72,30 +72,29 @@ class Files:
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
-        self._tables: dict[str, Any] = {}
+        self.tables: dict[Path, Source] = {}  # of the user's file, by the paths that they are for
 
     def of_user(self) -> list[Source]:
         values = self._read(user_file())
         tables = values.pop(TABLES, {}) if values else {}
         if isinstance(tables, dict):
-            self._tables = tables
+            for name, table in tables.items():
+                source = Source(f'{user_file()} [{TABLES}."{name}"]', table)
+                self.tables |= dict.fromkeys(_places(name), source)
         else:
             text = f'{TABLES} must hold tables such as [{TABLES}."/path/of/a/project"]'
             self.problems.append(Problem(str(user_file()), text))
         return [Source(str(user_file()), values)] if values is not None else []
 
     def of_workspace(self, folder: Path) -> list[Source]:
-        """The folder's own, and what the user's file says of it or of a folder above it; after
-        `of_user`."""
+        """The folder's own."""
         path = folder / FILE
         own = None if path == user_file() else self._read(path)
-        sources = [Source(str(path), own, workspace=True)] if own is not None else []
-        places = {_home(name): (name, table) for name, table in self._tables.items()}
-        for place in sorted(places, key=lambda place: len(place.parts)):
-            if folder == place or place in folder.parents:
-                name, table = places[place]
-                sources.append(Source(f'{user_file()} [{TABLES}."{name}"]', table))
-        return sources
+        return [Source(str(path), own, workspace=True)] if own is not None else []
+
+    def of_tables(self, path: Path) -> list[Source]:
+        """What the user's file says of a path and of those above it; after `of_user`."""
+        return [self.tables[p] for p in (*reversed(path.parents), path) if p in self.tables]
 
     def _read(self, path: Path) -> dict[str, Any] | None:
         """None if there is none, or none that can be read."""
@@ -201,6 +200,14 @@ def model_name(given: str) -> str:
 def _home(path: str) -> Path:
     """`~` as the user's; Path's own raises where there is no such user."""
     return Path(os.path.expanduser(path))
+
+
+def _places(name: str) -> set[Path]:
+    """A table's path as it is written, and without links: documents may have either."""
+    path = _home(name)
+    if not path.is_absolute() or "\0" in name:
+        return set()
+    return {path, Path(os.path.realpath(path))}
 
 
 def _of_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any]]:

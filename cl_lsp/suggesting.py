@@ -19,7 +19,7 @@ from .cache import Cache
 from .candidates import Choosing, alternatives
 from .completion import Suggestion, suggest
 from .documents import Snapshot
-from .errors import ClLspError, EngineResting
+from .errors import ClLspError, EngineResting, Unsettled
 from .reasons import Reason, sentence
 from .trace import Record
 
@@ -51,9 +51,7 @@ class Suggesting:
         """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
         record = self._ls.trace.begin(method, snapshot)
         self._ls.warming.been(snapshot)
-        if not self._ls.settled.is_set():
-            await control.settle(self._ls)
-        if reason := self._ls.gate.closed(snapshot):
+        if reason := await self._unwanted(snapshot):
             return self.silent(record, snapshot.place, reason)
         try:
             found = await self._found(method, snapshot, record)
@@ -71,6 +69,17 @@ class Suggesting:
             record.ends(found)
             self._ls.board.suggested(record.total_ms)
         return found
+
+    async def _unwanted(self, snapshot: Snapshot) -> Reason | None:
+        """Why nothing is to be sent."""
+        if not self._ls.settled.is_set():
+            try:
+                await control.settle(self._ls)
+            except Unsettled as error:
+                return error.reason
+            if not self._ls.documents.is_open(snapshot.uri):
+                return Reason.CLOSED
+        return self._ls.gate.closed(snapshot)
 
     def silent(
         self, record: Record, place: str, reason: str, error: str = "", found: Any = None
@@ -119,7 +128,7 @@ class Suggesting:
         uri = snapshot.uri
         backend, config = self._ls.engines.of("completion", uri), self._ls.scopes.of(uri).completion
         try:
-            snippets = self._ls.surroundings.snippets
+            snippets = self._ls.workspace.snippets
             return await alternatives(backend, snapshot, config, first, snippets)
         except ClLspError as error:
             log.warning("no further suggestions at %s: %s", snapshot.place, error)
@@ -131,7 +140,7 @@ class Suggesting:
 
         def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            return suggest(backend, answer, config.completion, self._ls.surroundings.snippets)
+            return suggest(backend, answer, config.completion, self._ls.workspace.snippets)
 
         self._ls.board.asks(self._model(uri))
         try:

@@ -80,7 +80,7 @@ class Warming:
         if not (await backend.traits()).structured:
             return  # nobody knows what another's cache does
         config = self._ls.scopes.of(snapshot.uri).completion
-        at, snippets = Surroundings.of(snapshot), self._ls.surroundings.snippets
+        at, snippets = Surroundings.of(snapshot), self._ls.workspace.snippets
         request = await request_for(backend, at, snapshot, config, snippets)
         request = replace(request, max_tokens=1, lane="completion")
         async with contextlib.aclosing(backend.complete(request, lambda: None)) as chunks:

@@ -26,25 +26,25 @@ def start(ls: "ClLsp") -> None:
         if _can_register(ls) and not tasks:
             tasks.add(asyncio.create_task(_ask_editor(ls)))
 
-    ls.surroundings.unwatched = unwatched
-    ls.surroundings.start(folders_of(ls))
+    ls.workspace.unwatched = unwatched
+    ls.workspace.start(folders_of(ls))
 
 
 def folders_of(ls: "ClLsp") -> list[Path]:
     """Those that the editor has open, as far as they are on this disk."""
-    uris = list(ls.workspace.folders) or [ls.workspace.root_uri or ""]
+    uris = list(ls.protocol.workspace.folders) or [ls.protocol.workspace.root_uri or ""]
     return [Path(path) for uri in uris if uri and (path := to_fs_path(uri))]
 
 
 async def did_change_watched_files(ls: "ClLsp", params: types.DidChangeWatchedFilesParams) -> None:
     control.on_files(ls, params)
-    ls.surroundings.files_changed([change.uri for change in params.changes])
+    ls.workspace.files_changed([change.uri for change in params.changes])
 
 
 async def did_change_workspace_folders(
     ls: "ClLsp", params: types.DidChangeWorkspaceFoldersParams
 ) -> None:
-    ls.surroundings.set_folders(folders_of(ls))
+    ls.workspace.set_folders(folders_of(ls))
     await control.on_folders(ls, params)
 
 

@@ -44,7 +44,8 @@ class Workspace:
 
     def __init__(self, documents: Documents):
         self._config_of: Callable[[str], CompletionConfig] = lambda uri: CompletionConfig()
-        self.hides: Callable[[Path], bool] = lambda path: False  # by the user's own wish
+        # Whether the user wants a file not to be in a document's prompts.
+        self.hides: Callable[[Path, str], bool] = lambda path, uri: False
         self._documents = documents
         self.indexes: dict[str, Index] = {}  # by folder
         self._steady = Steady()
@@ -137,7 +138,7 @@ class Workspace:
         paths = ((one, Path(root, one.path)) for one in chosen)
         # What lies in a folder of its own inside is that folder's, and may be for another engine.
         own = ((one, path) for one, path in paths if self._root_of(path.as_uri()) == root)
-        seen = (one for one, path in own if not self.hides(path))
+        seen = (one for one, path in own if not self.hides(path, snapshot.uri))
         return tuple((snippet.path, snippet.text) for snippet in seen)
 
     @lru_cache(256)  # noqa: B019  one workspace is one process

@@ -8,10 +8,10 @@ HEAD = """\
 # Settings
 
 From weak to strong: defaults, the user's `cl-lsp.toml` (in `~/.config/cl-lsp/`, or below
-`$XDG_CONFIG_HOME`), a `cl-lsp.toml` in the workspace's root, the user's tables for this workspace,
+`$XDG_CONFIG_HOME`), a `cl-lsp.toml` in the workspace's root, the user's tables for a path above,
 the environment (`CL_LSP_ENGINE_MODEL` for `engine.model`; lists as `a,b`), the editor's
 `initializationOptions`, and what it tells later. What is unknown or wrong is said once and ignored;
-`cl-lsp settings` prints what applies on the command line, without the workspace's.
+`cl-lsp settings` prints what applies everywhere, without the workspace's and the tables'.
 
 ```toml
 [engine]
@@ -32,11 +32,15 @@ the editor's settings of that folder):
 engine.model = "7b"
 privacy.ignored_globs = ["data/"]
 ```
+Such a table counts for all files below its path, whatever folder is open, on the command line, too;
+of several the closest path wins. Its patterns are relative to it, or to the workspace's root. What
+has another engine is in no prompt of the others.
 
 **Changes count at once**, but for `completion.popup`. Both files are looked at when somebody types,
 at most every two seconds. Settings of the editor come from `workspace/configuration`, section
 `cl-lsp`, for each folder, if the client can; otherwise from `workspace/didChangeConfiguration`,
-whole (`{"cl-lsp": {…}}`) or bare. Null there is no value. A document has the settings of the
+whole (`{"cl-lsp": {…}}`) or bare; [nothing is sent](trouble.md#the-reasons) before an editor that
+was asked has told them. Null there is no value. A document has the settings of the
 innermost workspace folder that it is in; one that is in none has the user's and the editor's.
 
 | setting | type | default | ✓ − | |

@@ -245,6 +245,22 @@ async def test_an_engine_that_fails_is_said_in_the_document(
     assert "turn x" in editor.text(uri)
 
 
+async def test_what_was_refused_can_be_sent_when_it_is_allowed(
+    editor: Editor, engine: FakeEngine
+) -> None:
+    await editor.start()
+    editor.open(TEXT)
+    uri = (await editor.act("explain", (2, 0), (3, 12)))["document"]
+    editor.type(editor.text(uri) + "And now?\n", uri)
+    send = {"command": "cl-lsp.chat.send", "arguments": [{"uri": uri}]}
+    hidden: dict = {"privacy": {"ignoredGlobs": ["*.py"]}}
+    for settings, outcome in ((hidden, "failed"), ({"privacy": {}}, "shown")):
+        editor.client.notify("workspace/didChangeConfiguration", {"settings": settings})
+        told = await editor.run(send)
+        assert told["outcome"] == outcome, told
+    assert len(engine.requests) == 2
+
+
 async def test_a_long_selection_is_cut_and_says_so(editor: Editor, engine: FakeEngine) -> None:
     await editor.start()
     editor.open("".join(f"value_{i} = {i}\n" for i in range(1000)))

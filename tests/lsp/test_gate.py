@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from cl_lsp.gate import Gate
+from cl_lsp import ignore
+from cl_lsp.gate import KNOWN_S, Gate
 from cl_lsp.reasons import Reason
 from cl_lsp.scopes import Scopes
+from cl_lsp.settings import user_file
 from tests.lsp.client import LspClient, LspError
 from tests.lsp.fake_engine import FakeEngine
+from tests.lsp.test_ignore import write
 
 TEXT = "def f(x):\n    re\n\nf(1)\n"
 ABLE = {
@@ -139,9 +142,99 @@ def test_names_tell_of_what_is_no_plain_file(tmp_path: Path) -> None:
     assert gate.secret((tmp_path / "other.py").as_uri()) is None
 
 
+def test_a_file_alone_is_in_its_project(project: str, tmp_path: Path) -> None:
+    write(tmp_path, {"src/.gitignore": "gen.py\n", "out/a.py": ""})
+    (tmp_path / "src" / "link.py").symlink_to(tmp_path / "out" / "a.py")
+    for folders in ([], [tmp_path], [tmp_path / "src"]):
+        scopes = Scopes({}, lambda message: None, lambda: None)
+        scopes.folders = folders
+        gate = Gate(scopes)
+        for name in ("a.log", "out/x/a.py", "mine/a.py", "src/gen.py", "src/link.py"):
+            assert gate.secret(f"{project}/{name}") == Reason.IGNORED, (name, folders)
+        assert gate.secret(f"{project}/deploy/.env") == Reason.PRIVATE
+        assert gate.secret(f"{project}/src/a.py") is None
+
+
+def test_a_tables_patterns_are_relative_to_it(home: Path, tmp_path: Path) -> None:
+    project = tmp_path / "p"
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text(
+        f"[workspace.'{project}']\nprivacy.ignored_globs = ['/data/']\n"
+        f"[workspace.'{project}/other']\nengine.model = '7b'\n"
+    )
+    for folders in ([], [tmp_path], [project], [project / "data"]):
+        scopes = Scopes({}, lambda message: None)
+        scopes.folders = folders
+        gate = Gate(scopes)
+        assert gate.secret((project / "data" / "a.py").as_uri()) == Reason.IGNORED, folders
+        uri = (project / "src" / "data" / "a.py").as_uri()
+        assert gate.secret(uri) is None
+        names = ("data/b.py", "src/b.py", "other/b.py")  # the last one is for another engine
+        assert [gate.hides(project / name, uri) for name in names] == [True, False, True]
+
+
+async def test_a_notebooks_path_decides_for_its_cells(
+    client: LspClient, engine: FakeEngine, project: str
+) -> None:
+    await client.initialize(folders=[project], notebooks=True)
+    for name, why in (("out/a.ipynb", "ignored"), (".aws/a.ipynb", "private"), ("a.ipynb", "")):
+        cell = f"strange-cells:{name}#1"
+        book = {"uri": f"{project}/{name}", "notebookType": "x", "version": 1}
+        book |= {"cells": [{"kind": 2, "document": cell}]}
+        text = {"uri": cell, "languageId": "python", "version": 1, "text": TEXT}
+        params = {"notebookDocument": book, "cellTextDocuments": [text]}
+        client.notify("notebookDocument/didOpen", params)
+        assert await reason(client, cell) == why
+    assert len(engine.requests) == 1
+
+
+def test_ignore_files_are_compiled_anew_only_if_they_have_changed(
+    project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = list[Path]()
+    lines_of = Path.read_text
+
+    def counted(path: Path, *args: str, **more: str) -> str:
+        compiled.append(path)
+        return lines_of(path, *args, **more)
+
+    monkeypatch.setattr(ignore.Path, "read_text", counted)
+    now = [0.0]
+    scopes = Scopes({}, lambda message: None, lambda: None)
+    scopes.folders = [tmp_path]
+    gate = Gate(scopes, lambda: now[0])
+
+    def ignored() -> list[str]:
+        now[0] += KNOWN_S
+        names = ("a.log", "a.tmp", "mine/a.py")
+        return [name for name in names if gate.secret(f"{project}/{name}") is not None]
+
+    assert ignored() == ["a.log", "mine/a.py"]
+    compiled.clear()
+    assert ignored() == ["a.log", "mine/a.py"] and compiled == []
+    (tmp_path / ".gitignore").write_text("*.tmp\n")
+    assert ignored() == ["a.tmp", "mine/a.py"] and compiled == [tmp_path / ".gitignore"]
+    (tmp_path / ".cl-lsp-ignore").unlink()
+    assert ignored() == ["a.tmp"]
+
+
 def test_the_command_line_keeps_to_it(home: Path, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("KEY=\n")
     command = [sys.executable, "-m", "cl_lsp", "complete", ".env", "--line", "1", "--column", "5"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"error: .env: {Reason.PRIVATE.sentence}\n"
+
+
+def test_the_command_line_keeps_to_the_files_table(home: Path, tmp_path: Path) -> None:
+    user_file().parent.mkdir(parents=True)
+    user_file().write_text(
+        "[engine]\nendpoint = 'http://127.0.0.1:7'\n"
+        f"[workspace.'{tmp_path}/secret']\nengine.endpoint = 'http://127.0.0.1:9'\n"
+    )
+    write(tmp_path, {"secret/a.py": "x = 1\n"})
+    place = [str(tmp_path / "secret" / "a.py"), "--line", "1", "--column", "5"]
+    command = [sys.executable, "-m", "cl_lsp", "complete", *place]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr and "127.0.0.1:7" not in done.stderr

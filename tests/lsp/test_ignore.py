@@ -72,6 +72,26 @@ def test_a_folder_inside_a_repository(tmp_path: Path) -> None:
     assert [path for path in paths if rules.ignores(path)] == ["no.py", "a.tmp.py", "sub/mine.py"]
 
 
+def test_what_counts_above_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {
+        "home/repo/.cl-lsp-ignore": "mine.py\n/data/\n!/data/kept.py\n",
+        "home/repo/.git/config": "",
+        "home/loose/a/.gitignore": "deep.py\n",
+        "home/.cl-lsp-ignore": "*.sql\n",
+        ".gitignore": "*\n",
+    }
+    write(tmp_path, files)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+    def named(folder: str, *names: str) -> list[str]:
+        return [name for name in names if Rules(tmp_path / "home" / folder).matches(name)]
+
+    assert named("repo/app", "mine.py", "x/mine.py", "a.sql", "b.py") == ["mine.py", "x/mine.py"]
+    assert named("repo/data", "a.py", "kept.py") == ["a.py", "kept.py"]  # as git: it is left out
+    assert named("loose/a/b", "deep.py", "a.sql", "b.py") == ["deep.py", "a.sql"]
+    assert named("..", "elsewhere.py") == ["elsewhere.py"]
+
+
 CHOICES = "*.py a.py /a.py x/ /x/ !a.py !x/ x/*.py **/b.py !x/b.py y/** #c"
 PATTERNS = st.lists(st.sampled_from(CHOICES.split(" ")), max_size=4)
 PATHS = ["a.py", "b.py", "x/a.py", "x/b.py", "y/x/a.py", "y/b.py"]

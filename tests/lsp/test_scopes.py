@@ -1,16 +1,22 @@
 """Settings that change, and that differ between the folders of one workspace."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lsprotocol import types
 
+from cl_lsp import control
+from cl_lsp.errors import Unsettled
 from cl_lsp.scopes import LOOK_S, Scopes
+from cl_lsp.server import ClLsp
 from cl_lsp.settings import FILE, user_file
-from tests.lsp.client import LspClient
+from tests.lsp.client import LspClient, LspError
 from tests.lsp.fake_engine import FakeEngine
 
 TEXT = "def f(x):\n    re\n\nf(1)\n"
+PULL = "workspace/configuration"
 PULLS = {"workspace": {"configuration": True}}
 
 
@@ -55,6 +61,29 @@ def test_a_document_has_the_innermost_folders(scopes: Scopes, tmp_path: Path) ->
     cell = (inner / "n.ipynb").as_uri().replace("file:", "vscode-notebook-cell:") + "#W0s"
     assert scopes.of(cell).completion.max_tokens == 2
     assert scopes.of("untitled:Untitled-1").completion.max_tokens == 48
+
+
+def test_a_table_counts_for_all_below_its_path(
+    scopes: Scopes, tmp_path: Path, said: list[str]
+) -> None:
+    outer, inner = scopes.folders
+    (tmp_path / "link").symlink_to(outer)
+    user_file().write_text(
+        f"[workspace.'{outer}']\ncompletion = {{ max_tokens = 1, candidates = 1 }}\n"
+        f"[workspace.'{inner}']\ncompletion = {{ max_tokens = 2, nonsense = 1 }}\n"
+        f"[workspace.'{tmp_path}/link/c']\ncompletion.max_tokens = 4\n"
+    )
+    places = {outer: (1, 1), inner: (2, 1), inner / "c": (2, 1), outer / "c": (4, 1)}
+    places |= {tmp_path / "link" / "c": (4, 3), tmp_path: (48, 3)}
+    for scopes.folders in ([], [outer], [inner], [outer, inner], [inner / "c"], [tmp_path]):
+        scopes.read()
+        for folder, wanted in places.items():
+            found = scopes.of((folder / "x.py").as_uri()).completion
+            assert (found.max_tokens, found.candidates) == wanted, (folder, scopes.folders)
+    [message] = set(said)
+    assert message.startswith(
+        f'{user_file()} [workspace."{inner}"]: completion.nonsense is unknown'
+    )
 
 
 def test_files_are_read_again_when_they_change(scopes: Scopes, clock: Clock) -> None:
@@ -115,7 +144,6 @@ async def test_the_editor_is_asked_for_each_folder(
         assert engine.requests[-1]["max_tokens"] == tokens
     client.settings[two] = {"completion": {"maxTokens": 2}}
     client.notify("workspace/didChangeConfiguration", {"settings": None})
-    await client.told(lambda: asked(client) == 2)
     client.insert("t", 1, 6, f"{two}/a.py")
     client.insert("x", 1, 6, f"{two}/a.py")
     await client.inline(1, 8, f"{two}/a.py")
@@ -123,9 +151,8 @@ async def test_the_editor_is_asked_for_each_folder(
     assert client.messages() == []
 
 
-def asked(client: LspClient) -> int:
-    methods = [n["method"] for n in client.notifications]
-    return methods.count("workspace/configuration")
+def pulls(client: LspClient) -> list[dict]:
+    return [n for n in client.notifications if n["method"] == PULL]
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -172,10 +199,71 @@ async def test_each_folder_has_its_engine(
     assert any("127.0.0.1:9" in message for message in client.messages())
 
 
+@pytest.mark.parametrize("answer", [None, [None, None]])
 async def test_a_client_that_tells_no_settings_holds_up_nothing(
-    client: LspClient, engine: FakeEngine
+    client: LspClient, engine: FakeEngine, answer: Any
 ) -> None:
-    client._answer = lambda request: None  # type: ignore[method-assign]  # no list
+    client.answers[PULL] = lambda params: answer
     await client.initialize(able=PULLS)
     client.open(TEXT)
     assert (await client.inline(1, 6))["items"]
+    [message] = client.messages()
+    assert "the editor does not tell its settings (workspace/configuration)" in message
+
+
+async def test_nothing_is_sent_until_the_editor_has_told_its_settings(
+    client: LspClient, engine: FakeEngine, tmp_path: Path
+) -> None:
+    client.unanswered.add(PULL)
+    uri = (tmp_path / "a.py").as_uri()
+    await client.initialize(
+        folders=[tmp_path.as_uri()], able=PULLS, options={"completion": {"warming": True}}
+    )
+    client.open(TEXT, uri)
+    assert (await client.inline(1, 6, uri))["items"] == []
+    assert "no suggestion at a.py:2:7: unsettled (" in client.logged()[-1]
+    messages = [{"role": "user", "content": "What is it?"}]
+    with pytest.raises(LspError, match="has not told its settings"):
+        await client.request("cl-lsp/chat", {"messages": messages, "uri": uri})
+    # Asked again, for they have changed: what was asked before is no answer to that.
+    client.notify("workspace/didChangeConfiguration", {"settings": None})
+    first, second = await client.told(lambda: len(found := pulls(client)) == 2 and found)
+    waiting = client.inline(1, 6, uri)
+    client.send({"id": first["id"], "result": [None, None]})
+    await client.command("cl-lsp.status")
+    assert not waiting.done()
+    client.send({"id": second["id"], "result": [None, {"completion": {"enabled": False}}]})
+    assert (await waiting)["items"] == []
+    assert client.logged()[-1].partition(": ")[2].startswith("off (")
+    assert engine.requests == []
+    # The client signals a change again, and answers as a client does.
+    client.unanswered.clear()
+    client.settings = {tmp_path.as_uri(): {"completion": {"maxTokens": 7}}}
+    client.notify("workspace/didChangeConfiguration", {"settings": None})
+    assert (await client.inline(1, 6, uri))["items"]
+    assert engine.requests[-1]["max_tokens"] == 7
+
+
+async def test_an_editor_that_never_answers_is_waited_for_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, ls = list[str](), ClLsp()
+    answer = asyncio.get_running_loop().create_future()
+    workspace = types.WorkspaceClientCapabilities(configuration=True)
+    ls.protocol.client_capabilities = types.ClientCapabilities(workspace=workspace)
+    monkeypatch.setattr(control, "WAIT_S", 0.01)
+    monkeypatch.setattr(control, "NEVER_S", 0.1)
+    monkeypatch.setattr(ls, "say", lambda message, kind=None: said.append(message))
+    monkeypatch.setattr(ls, "workspace_configuration_async", lambda params: answer)
+    pulling = asyncio.create_task(control.pull(ls))
+    await asyncio.sleep(0)
+    with pytest.raises(Unsettled):
+        await control.settle(ls)
+    assert said == []
+    await pulling
+    await control.settle(ls)
+    [message] = said
+    assert "the editor has not told its settings for 0 s: until it does" in message
+    answer.set_result([{"completion": {"maxTokens": 7}}])
+    await asyncio.sleep(0.01)
+    assert ls.scopes.of("").completion.max_tokens == 7

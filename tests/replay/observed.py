@@ -50,7 +50,7 @@ class Observed(ClLsp):
         if not self.scopes.of(self.scopes.main).completion.snippets:
             return
         async with asyncio.timeout(seconds):
-            while not all(index.ready for index in self.surroundings.indexes.values()):
+            while not all(index.ready for index in self.workspace.indexes.values()):
                 await asyncio.sleep(0.05)
 
     async def background(self, seconds: float) -> None:
