@@ -98,7 +98,7 @@ async def test_one_that_another_method_waits_for_goes_on(
 async def test_what_was_not_sent_is_not_followed(typist: Typist, engine: FakeEngine) -> None:
     await typist.ask("tota")
     engine.models_s = 0.05
-    typist.client()._refusals.clear()
+    typist.client().forget()
     typist.ask_soon("total")
     await asyncio.sleep(0.01)
     assert await shown(await typist.ask("total_")) == TYPED.removeprefix("total_")
@@ -128,7 +128,7 @@ async def test_a_cancel_in_any_phase_leaves_nothing(
         await typist.ask("tota")
     # Until 0.1 s it asks what the model can do, until 0.3 s it waits for the headers.
     engine.models_s, engine.headers_s = 0.1, 0.2
-    typist.client()._refusals.clear()
+    typist.client().forget()
     task = typist.ask_soon("total")
     await asyncio.sleep(after_s)
     task.cancel()
