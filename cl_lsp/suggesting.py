@@ -18,7 +18,7 @@ from .backend import Backend
 from .cache import Cache
 from .candidates import Choosing, alternatives
 from .completion import Suggestion, suggest
-from .documents import Snapshot
+from .documents import Document, Snapshot
 from .errors import ClLspError, EngineResting
 from .reasons import Reason, sentence
 from .trace import Record
@@ -47,9 +47,13 @@ class Suggesting:
     async def close(self) -> None:
         await self.answers.close()
 
-    async def one(self, method: str, snapshot: Snapshot) -> Suggestion | None:
-        """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
-        record = self._ls.trace.begin(method, snapshot)
+    async def one(
+        self, method: str, snapshot: Snapshot, record: Record | None = None
+    ) -> Suggestion | None:
+        """The suggestion at a cursor, which must be of the document as it is now; None if a newer
+        request of this method has overtaken it, or the document has moved on meanwhile."""
+        record = record or self._ls.trace.begin(method, snapshot)
+        document = self._ls.documents.get(snapshot.uri)
         self._ls.warming.been(snapshot)
         if not self._ls.settled.is_set():
             await control.settle(self._ls)
@@ -62,15 +66,35 @@ class Suggesting:
             raise
         except ClLspError as error:
             return self.silent(record, snapshot.place, error.reason, str(error))
-        if found is None:
-            open_still = self._ls.documents.is_open(snapshot.uri)
-            record.ends(None, Reason.OVERTAKEN if open_still else Reason.CLOSED)
-        elif not found.text:
+        if reason := self._late(method, snapshot, document, found):
+            return record.ends(None, reason)
+        assert found is not None
+        if not found.text:
             return self.silent(record, snapshot.place, found.stop_reason or Reason.EMPTY, "", found)
-        else:
-            record.ends(found)
-            self._ls.board.suggested(record.total_ms)
+        record.ends(found)
+        self._ls.board.suggested(record.total_ms)
         return found
+
+    def _late(
+        self, method: str, snapshot: Snapshot, document: Document | None, found: Suggestion | None
+    ) -> Reason | None:
+        """Why nobody wants an answer by now: it is None, or `document`, for which it was made, is
+        another that it does not fit.
+
+        Of a menu's items an editor shows those that begin with what was typed since; ghost text is
+        asked for again with each key, and then comes from the cache.
+        """
+        now = self._ls.documents.get(snapshot.uri)
+        if found is None:
+            return Reason.OVERTAKEN if now else Reason.CLOSED
+        if now is document:
+            return None
+        if now is None or document is None:
+            return Reason.CLOSED
+        at = snapshot.offset - len(self._ls.documents.around(snapshot.uri)[0])
+        typed = max(0, len(now.text) - len(document.text)) if method == "completion" else 0
+        fits = document.text[:at] + found.written[:typed] + document.text[at:] == now.text
+        return None if fits else Reason.CHANGED
 
     def silent(
         self, record: Record, place: str, reason: str, error: str = "", found: Any = None
@@ -107,13 +131,17 @@ class Suggesting:
     ) -> list[Suggestion] | None:
         """Those at a cursor, the best first; several if someone `invoked` them. None: as above."""
         self._choosing.stop(snapshot.uri)
-        found = await self.one(method, snapshot)
+        record = self._ls.trace.begin(method, snapshot)
+        document = self._ls.documents.get(snapshot.uri)
+        found = await self.one(method, snapshot, record)
         if found is None or not found.text:
             return None if found is None else []
         if not invoked:
             return [found]
         others = await self._choosing.wait(snapshot.uri, self._alternatives(snapshot, found))
-        return None if others is None else [found, *others]
+        if reason := self._late(method, snapshot, document, None if others is None else found):
+            return record.ends(None, reason)
+        return [found, *(others or [])]
 
     async def _alternatives(self, snapshot: Snapshot, first: Suggestion) -> list[Suggestion]:
         uri = snapshot.uri

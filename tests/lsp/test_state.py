@@ -126,6 +126,7 @@ async def test_who_was_overtaken_cancelled_or_closed(client: LspClient, engine: 
     client.insert("x", 0, 0)
     second = client.inline(1, 6)
     assert await first is None
+    await client.told(lambda: engine.open)
     client.notify("$/cancelRequest", {"id": second.ident})  # type: ignore[attr-defined]
     client.insert("y", 1, 6)
     third = client.inline(1, 7)
