@@ -116,6 +116,12 @@ class Answers(Generic[T]):
                 del answer.waiting[method]
             self._sweep(uri)
 
+    def made(self, snapshot: Snapshot) -> bool:
+        """Whether what `get` would give is there: nobody has to wait for it."""
+        ahead = self._ahead.get(snapshot.uri)
+        known = [*self._of.get(snapshot.uri, [])[-1:], *([ahead] if ahead else [])]
+        return any(one.task.done() and one.snapshot.same(snapshot) for one in known)
+
     def prefetch(self, snapshot: Snapshot) -> None:
         """Make what may be asked for next; the document's next request takes it, or ends it."""
         if (older := self._ahead.get(snapshot.uri)) is not None:

@@ -72,7 +72,7 @@ class Suggesting:
         if not found.text:
             return self.silent(record, snapshot.place, found.stop_reason or Reason.EMPTY, "", found)
         record.ends(found)
-        self._ls.board.suggested(record.total_ms)
+        self._ls.board.suggested(found.total_ms)
         return found
 
     def _late(
@@ -113,8 +113,10 @@ class Suggesting:
             self.answers.overtake(snapshot.uri, method)
             record.told("typed")
             return known
+        there, board = self.answers.made(snapshot), self._ls.board
         try:
-            found = await self.answers.get(snapshot, method, record.told)
+            with contextlib.nullcontext() if there else board.asking(self._model(snapshot.uri)):
+                found = await self.answers.get(snapshot, method, record.told)
         except EngineResting:
             raise
         except ClLspError as error:
@@ -161,12 +163,8 @@ class Suggesting:
             answer.sent = False
             return suggest(backend, answer, config.completion, self._ls.surroundings.snippets)
 
-        self._ls.board.asks(self._model(uri))
-        try:
-            # Without one that waits it is only there to be followed.
-            return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
-        finally:
-            self._ls.board.answered()
+        # Without one that waits it is only there to be followed.
+        return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
 
     def _model(self, uri: str) -> str | None:
         """Its name, as far as it is known."""
