@@ -91,7 +91,8 @@ class Answers(Generic[T]):
         for older in answers:
             older.overtake(method)
             older.lingers = False
-        if (ahead := self._ahead.pop(uri, None)) is not None:
+        again = bool(answers) and answers[-1].serves(snapshot)  # of another method, most likely
+        if not again and (ahead := self._ahead.pop(uri, None)) is not None:
             if ahead.snapshot.same(snapshot):
                 ahead.snapshot = snapshot  # of another version
                 answers.append(ahead)
@@ -125,6 +126,8 @@ class Answers(Generic[T]):
     def prefetch(self, snapshot: Snapshot) -> None:
         """Make what may be asked for next; the document's next request takes it, or ends it."""
         if (older := self._ahead.get(snapshot.uri)) is not None:
+            if older.serves(snapshot):
+                return
             older.stop()
         self._ahead[snapshot.uri] = self._start(snapshot, [], ahead=True)
 

@@ -57,6 +57,8 @@ class Suggesting:
         self._ls.warming.been(snapshot)
         if not self._ls.settled.is_set():
             await control.settle(self._ls)
+            if reason := self._late(method, snapshot, document, Suggestion()):
+                return record.ends(None, reason)
         if reason := self._ls.gate.closed(snapshot):
             return self.silent(record, snapshot.place, reason)
         try:
@@ -175,5 +177,6 @@ class Suggesting:
     async def _prefetches(self, uri: str) -> bool:
         with contextlib.suppress(ClLspError):
             traits = await self._ls.engines.of("completion", uri).traits()
-            return self._ls.scopes.of(uri).completion.prefetch and traits.structured
+            wanted = self._ls.scopes.of(uri).completion.prefetch and traits.structured
+            return wanted and self._ls.documents.is_open(uri)  # still
         return False

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from lsprotocol import types
 
 from cl_lsp.client import EngineClient
 from cl_lsp.daemon import user_address
@@ -190,6 +191,27 @@ async def test_closing_the_document_ends_the_work(typist: Typist, engine: FakeEn
     await until(typist.at_rest, 0.1)
     assert engine.finished == 0
     assert await shown(await typist.ask("total_t"))
+
+
+@pytest.mark.parametrize("becomes", ["closed", "changed", "same"])
+async def test_what_waits_for_the_settings_is_asked_only_if_it_is_still_wanted(
+    typist: Typist, engine: FakeEngine, becomes: str
+) -> None:
+    ls = typist.ls
+    ls.documents.open(types.TextDocumentItem(URI, "python", 1, "total" + AFTER))
+    ls.settled.clear()
+    asked = typist.ask_soon("total")
+    await asyncio.sleep(0.01)
+    if becomes == "closed":
+        ls.documents.close(URI)
+        ls.suggesting.forget(URI)
+    elif becomes == "changed":
+        ls.documents.open(types.TextDocumentItem(URI, "python", 2, "totals" + AFTER))
+    ls.settled.set()
+    found = await asked
+    assert (found is None, len(engine.requests)) == ((False, 1) if becomes == "same" else (True, 0))
+    [record] = ls.trace.shown()
+    assert record["reason"] == (None if becomes == "same" else becomes)
 
 
 async def test_shutting_down_ends_the_work(typist: Typist, engine: FakeEngine) -> None:
