@@ -91,7 +91,8 @@ class Answers(Generic[T]):
         for older in answers:
             older.overtake(method)
             older.lingers = False
-        if (ahead := self._ahead.pop(uri, None)) is not None:
+        again = bool(answers) and answers[-1].serves(snapshot)  # of another method, most likely
+        if not again and (ahead := self._ahead.pop(uri, None)) is not None:
             if ahead.snapshot.same(snapshot):
                 ahead.snapshot = snapshot  # of another version
                 answers.append(ahead)
@@ -116,9 +117,17 @@ class Answers(Generic[T]):
                 del answer.waiting[method]
             self._sweep(uri)
 
+    def made(self, snapshot: Snapshot) -> bool:
+        """Whether what `get` would give is there: nobody has to wait for it."""
+        ahead = self._ahead.get(snapshot.uri)
+        known = [*self._of.get(snapshot.uri, [])[-1:], *([ahead] if ahead else [])]
+        return any(one.task.done() and one.snapshot.same(snapshot) for one in known)
+
     def prefetch(self, snapshot: Snapshot) -> None:
         """Make what may be asked for next; the document's next request takes it, or ends it."""
         if (older := self._ahead.get(snapshot.uri)) is not None:
+            if older.serves(snapshot):
+                return
             older.stop()
         self._ahead[snapshot.uri] = self._start(snapshot, [], ahead=True)
 

@@ -48,7 +48,12 @@ class Backend(Protocol):
     async def traits(self) -> Traits: ...
 
     async def refusals(self, *, fresh: bool = False) -> dict[str, str]:
-        """Why the model lacks a capability, by its name; as known, unless `fresh`."""
+        """Why the model lacks a capability, by its name; as known, or if `fresh` as it was some
+        seconds ago at most."""
+        ...
+
+    def forget(self) -> None:
+        """What is known of the models."""
         ...
 
     async def models(self) -> list[dict[str, Any]]:
@@ -93,6 +98,9 @@ class Local:
 
     async def refusals(self, *, fresh: bool = False) -> dict[str, str]:
         return await self.client.refusals(self.model, fresh=fresh)
+
+    def forget(self) -> None:
+        self.client.forget()
 
     async def models(self) -> list[dict[str, Any]]:
         return await self.client.models()

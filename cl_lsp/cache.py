@@ -56,7 +56,9 @@ class Cache:
         if found.written and found.stop_reason != "typed":
             closers = auto_closed(snapshot.line_after)
             known = Known(snapshot.before, snapshot.after[len(closers) :], found)
-            self._of.setdefault(snapshot.uri, deque(maxlen=KEPT)).append(known)
+            those = self._of.setdefault(snapshot.uri, deque(maxlen=KEPT))
+            if not those or those[-1] != known:  # two methods may have shared it
+                those.append(known)
 
     def forget(self, uri: str) -> None:
         self._of.pop(uri, None)

@@ -3,10 +3,11 @@
 What is here reads and writes their text; who asks and who streams is elsewhere.
 """
 
-import hashlib
 import os
 import re
 import time
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
@@ -20,6 +21,7 @@ from .structure import lines_of
 YOU, US = "## You", "## cl-lsp"
 NOTE = "> cl-lsp: "
 MAX_CONVERSATION = 24_000  # characters: 8,000 tokens or so, half of what Code Llama can see
+BASE, PRIME = 1_000_003, 4_294_967_291  # of a digest; the largest prime below 2**32
 ORIGIN = re.compile(
     r"Origin: \[.*\]\((?P<uri>\S+)#L(?P<first>\d+)(?:-L(?P<last>\d+)|C(?P<column>\d+))\)"
     r" (?:(?P<language>\S+) )?(?P<digest>[0-9a-f]{8})\s*$"
@@ -55,8 +57,8 @@ class Origin:
     def of(
         cls, uri: str, language: str, text: str, first: int, last: int, column: int | None = None
     ) -> "Origin":
-        digest = _digest(lines_of(text)[first : last + 1])
-        return cls(uri, first, last, column, language, digest)
+        digest = next(_digests(_lines(text)[first : last + 1], last - first + 1))
+        return cls(uri, first, last, column, language, f"{digest:08x}")
 
     @classmethod
     def read(cls, line: str) -> "Origin | None":
@@ -79,23 +81,40 @@ class Origin:
 
     def located(self, text: str) -> tuple[int, int] | None:
         """Offsets in a text; where its lines have moved to, or None if they have changed."""
-        lines, count = lines_of(text), self.last - self.first + 1
-        places = range(max(1, len(lines) - count + 1))
-        same = [n for n in places if _digest(lines[n : n + count]) == self.digest]
-        if not same:
-            return None
-        first = min(same, key=lambda n: abs(n - self.first))
-        if first != self.first and len(same) > 1:
-            return None  # which of them it is, nobody knows
+        lines, count, first = _lines(text), self.last - self.first + 1, self.first
+        wanted = int(self.digest, 16)
+        if wanted not in _digests(lines[first : self.last + 1], count):
+            same = [n for n, digest in enumerate(_digests(lines, count)) if digest == wanted]
+            if len(same) != 1:
+                return None  # which of them it is, nobody knows
+            [first] = same
         start = sum(map(len, lines[:first]))
         if self.column is not None:
             return start + self.column, start + self.column
         return start, start + sum(map(len, lines[first : first + count]))
 
 
-def _digest(lines: list[str]) -> str:
-    text = "\n".join(line.rstrip("\r\n") for line in lines)
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+def _lines(text: str) -> list[str]:
+    """With their ends; behind a last line end there is one more, where a cursor may be."""
+    lines = lines_of(text)
+    return lines if lines and not lines[-1].endswith(("\n", "\r")) else [*lines, ""]
+
+
+def _digests(lines: list[str], count: int) -> Iterator[int]:
+    """Of each `count` lines that follow one another, whatever their line ends; of 32 bits.
+
+    A polynomial over the lines' checksums, as Rabin and Karp search: each follows from the one
+    before. To read the lines of each anew took 94 ms for 200 lines of 5,000.
+    """
+    sums = [zlib.crc32(line.rstrip("\r\n").encode("utf-8", "surrogatepass")) for line in lines]
+    digest, leaves = 0, pow(BASE, count, PRIME)
+    for n, checksum in enumerate(sums):
+        digest = digest * BASE + checksum + 1  # so that a blank line counts
+        if n >= count:
+            digest -= (sums[n - count] + 1) * leaves
+        digest %= PRIME
+        if n >= count - 1:
+            yield digest
 
 
 @dataclass(frozen=True)

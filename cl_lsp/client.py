@@ -7,9 +7,11 @@ from typing import Any
 
 from .errors import EngineDied, EngineGone, EngineRefused, in_words
 from .exchange import USER, ChatRequest, Chunk, CompletionRequest
+from .remembered import Remembered
 from .wire import TIMEOUT_S, Address, Wire
 
 HEALTH = {"status", "model", "version", "wire", "pid"}
+CARDS_S = 5.0  # what models there are is not asked again: menus want it at each step of a cursor
 
 
 def opaque(uri: str) -> str:
@@ -33,6 +35,7 @@ class EngineClient:
         self.address = address
         self._wire = Wire(address, timeout_s)
         self._refusals: dict[str | None, dict[str, str]] = {}
+        self._cards = Remembered(self._ask_cards, CARDS_S, address.listener)
 
     async def close(self) -> None:
         await self._wire.close()
@@ -54,15 +57,26 @@ class EngineClient:
         return await self._wire.get("/status")
 
     async def models(self) -> list[dict[str, Any]]:
-        """Model cards, the default one first. Raises EngineGone or EngineRefused."""
+        """Model cards, the default one first, as they were in the last CARDS_S. Raises EngineGone
+        or EngineRefused."""
+        return await self._cards.get()
+
+    async def _ask_cards(self) -> list[dict[str, Any]]:
         return (await self._wire.get("/v1/models", timeout=120))["data"]
 
     async def load(self, model: str) -> None:
         """Return when it is in memory. Raises as `models`."""
         await self._wire.post("/models/load", {"model": model}, timeout=TIMEOUT_S)
+        self._cards.forget()
+
+    def forget(self) -> None:
+        """What is known of the engine's models: the next one may have others."""
+        self._refusals.clear()
+        self._cards.forget()
 
     async def refusals(self, model: str | None = None, *, fresh: bool = False) -> dict[str, str]:
-        """Why a model lacks a capability, by its name; asked once for each engine, unless `fresh`.
+        """Why a model lacks a capability, by its name; asked once for each engine, or if `fresh`
+        known as `models` are.
 
         Raises EngineGone or EngineRefused.
         """
@@ -101,10 +115,10 @@ class EngineClient:
                     ended = ended or chunk.finish_reason is not None
                     yield chunk
         except (EngineGone, EngineRefused):
-            self._refusals.clear()  # the next one may have another model
+            self.forget()
             raise
         if not ended:
-            self._refusals.clear()
+            self.forget()
             raise EngineDied(f"the engine at {self.address} stopped in mid-answer", safe=False)
 
 

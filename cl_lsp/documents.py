@@ -5,18 +5,17 @@ count.
 """
 
 import logging
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lsprotocol import types
 
 from .errors import Unreadable
+from .line_ends import LINE_END, line_at, near_line
 from .reasons import Reason
 
 log = logging.getLogger(__name__)
-LINE_END = re.compile(r"\r\n|\n|\r")
 LANGUAGES = {  # LSP's ids of files whose suffix is another
     "cc": "cpp",
     "cs": "csharp",
@@ -72,7 +71,7 @@ class Snapshot:
         """For the user: FILE:LINE:COLUMN, counted from 1."""
         line = self.line
         if line is None:
-            line = len(LINE_END.findall(self.text, 0, self.offset))
+            line, _ = line_at(self.text, self.offset)
         return f"{self.uri.rpartition('/')[2]}:{line + 1}:{len(self.line_before) + 1}"
 
     @property
@@ -197,29 +196,15 @@ class Documents:
             raise Unreadable(f"no suggestions in {uri}: {problem}", problem.reason)
         if reason := self._secret(uri):
             raise Unreadable(f"{uri}: {reason.sentence}", reason)
-        text, near = document.text, document.near
-        if exact and near_line(text, position.line, near)[0] < position.line:
+        text = document.text
+        near = near_line(text, position.line, document.near)
+        if exact and near[0] < position.line:
             raise Unreadable(f"{uri} has no line {position.line + 1}", Reason.NO_SUCH_LINE)
         offset, line = offset_at(text, position, self.encoding, near), position.line
         before, after = self.around(uri)
         if before or after:
-            text, offset, line = before + text + after, len(before) + offset, None
+            text, offset, line = "".join((before, text, after)), len(before) + offset, None
         return Snapshot(uri, document.version, document.language, text, offset, line)
-
-
-def near_line(text: str, line: int, near: tuple[int, int]) -> tuple[int, int]:
-    """A line and where it begins, as far as the text has lines; `near` is one that is known."""
-    at, start = near if near[0] <= 2 * line else (0, 0)  # whichever is nearer
-    returns = at > line and "\r" in text
-    while at > line:  # changes come from a document's end to its beginning, mostly
-        end = start - (2 if returns and text[start - 2 : start] == "\r\n" else 1)
-        start = text.rfind("\n", 0, end) + 1
-        if returns:
-            start = max(start, text.rfind("\r", 0, end) + 1)
-        at -= 1
-    while at < line and (end := LINE_END.search(text, start)) is not None:
-        at, start = at + 1, end.end()
-    return at, start
 
 
 def offset_at(
@@ -255,13 +240,13 @@ def width(text: str, encoding: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def position_at(text: str, offset: int, encoding: str) -> types.Position:
-    """The position of a code-point offset, in the units of `encoding`."""
-    ends = [m.end() for m in LINE_END.finditer(text, 0, offset)]
-    if ends and ends[-1] == offset and text[offset - 1 : offset + 1] == "\r\n":
-        ends.pop()  # it lies in the middle of a line end
-    start = ends[-1] if ends else 0
-    return types.Position(len(ends), width(text[start:offset], encoding))
+def positions_at(text: str, offsets: Iterable[int], encoding: str) -> Iterator[types.Position]:
+    """The positions of code-point offsets, in the units of `encoding`. Those that ascend take one
+    pass over the text."""
+    near = 0, 0
+    for offset in offsets:
+        near = line_at(text, offset, near)
+        yield types.Position(near[0], width(text[near[1] : offset], encoding))
 
 
 def read_file(path: Path, line: int, column: int) -> Snapshot:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from lsprotocol import types
 
-from .documents import LINE_END, position_at
+from .documents import positions_at
+from .line_ends import LINE_END
 from .structure import blank, lines_of
 
 INDENT = re.compile(r"[ \t]*")
@@ -69,15 +70,9 @@ def minimal(text: str, start: int, end: int, wanted: str) -> list[Change]:
 
 def text_edits(text: str, changes: Sequence[Change], encoding: str) -> list[types.TextEdit]:
     """In the client's positions, all of `text` as it was before."""
-    return [
-        types.TextEdit(
-            types.Range(
-                position_at(text, change.start, encoding), position_at(text, change.end, encoding)
-            ),
-            change.text,
-        )
-        for change in changes
-    ]
+    offsets = (offset for change in changes for offset in (change.start, change.end))
+    ends = positions_at(text, offsets, encoding)
+    return [types.TextEdit(types.Range(next(ends), next(ends)), one.text) for one in changes]
 
 
 def _without_blank_edges(lines: list[str]) -> list[str]:

@@ -31,7 +31,9 @@ class Engines:
         self._starting: dict[EngineConfig, asyncio.Task[None]] = {}
 
     def check(self, configs: Iterable[Config]) -> None:
-        """Warn of where code would go."""
+        """The settings are others: warn of where code would go; what is known of models is old."""
+        for backend in self._backends.values():
+            backend.forget()
         for part in {part for config in configs for part in (config.engine, config.chat_engine)}:
             if part.endpoint is not None and (warning := check_endpoint(part)):
                 self._say(warning)

@@ -54,16 +54,18 @@ def indented(text: str, at: Surroundings) -> str:
     lines = at.before[: len(at.before) - len(at.line_before)][-READ:]
     blanks = at.line_before[: len(at.line_before) - len(at.line_before.lstrip())]
     around = f"{lines}{blanks}x\n{at.after[:READ]}"
-    own = style_of("\n".join(text.split("\n")[1:]))
+    first, *rest = text.split("\n")
+    own, begins_line = style_of("\n".join(rest)), not at.line_before.strip()
     style = style_of(around) or own
+    if style is None and begins_line and not at.above:
+        style = style_of(text)  # its first line alone is indented, and nothing asks for that
     if style is None or at.kind != "code":
         return text
-    first, *rest = text.split("\n")
-    lead = 0
-    if not at.line_before.strip():
-        lead = _too_deep(first, at, style)
+    lead, base = 0, style.columns(at.line_before)
+    if begins_line:
+        below = (style.columns(line) - base for line in rest if line.strip())
+        lead = _too_deep(style.columns(first) if first.strip() else next(below, 0), at, style)
         first = style.blanks(style.columns(first) - lead) + first.lstrip(" \t")
-    base = style.columns(at.line_before)
     lines = [first]
     for line in rest:
         columns = style.columns(line)
@@ -74,11 +76,11 @@ def indented(text: str, at: Surroundings) -> str:
     return "\n".join(lines)
 
 
-def _too_deep(first: str, at: Surroundings, style: Style) -> int:
-    """So many columns the first line has too many, on a line with nothing but blanks."""
-    more = style.columns(first)
-    if not more or not at.above:
-        return more if not at.above else 0
+def _too_deep(more: int, at: Surroundings, style: Style) -> int:
+    """So many of the columns that a text has `more` than a cursor with nothing but blanks before it
+    are too many."""
+    if more <= 0 or not at.above:
+        return max(0, more)
     above = at.above[-1]
     wanted = style.columns(above) + (style.step if _OPENS.search(above) else 0)
     there = style.columns(at.line_before)

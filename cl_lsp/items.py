@@ -1,7 +1,7 @@
 """Suggestions as items of LSP: what they replace, and how they sort beside others' items."""
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from lsprotocol import types
 
@@ -14,35 +14,41 @@ LAST = "~cl-lsp"
 _WORD = re.compile(r"[\w$]*\Z")
 
 
+@dataclass(frozen=True)
+class Selected:
+    """A document as if the item that is selected in a menu were in it: `text` in place of so many
+    characters before and after the real cursor."""
+
+    snapshot: Snapshot
+    text: str = ""
+    before: int = 0
+    after: int = 0
+
+
 def with_selected(
     documents: Documents, snapshot: Snapshot, info: types.SelectedCompletionInfo | None
-) -> tuple[Snapshot, int, int]:
-    """The document as if the item that is selected in a menu were in it, and how many characters
-    before and after the real cursor that replaces. A range elsewhere is ignored."""
+) -> Selected:
+    """The snapshot must be of the document as it is now. A range elsewhere is ignored."""
     if info is None:
-        return snapshot, 0, 0
+        return Selected(snapshot)
     start = documents.snapshot(snapshot.uri, info.range.start).offset
     end = documents.snapshot(snapshot.uri, info.range.end).offset
     if not start <= snapshot.offset <= end or "\n" in snapshot.text[start:end] + info.text:
-        return snapshot, 0, 0
+        return Selected(snapshot)
     text = snapshot.text[:start] + info.text + snapshot.text[end:]
     chosen = replace(snapshot, text=text, offset=start + len(info.text))
-    return chosen, snapshot.offset - start, end - snapshot.offset
+    return Selected(chosen, info.text, snapshot.offset - start, end - snapshot.offset)
 
 
 def inline_item(
-    documents: Documents,
-    snapshot: Snapshot,
-    line: int,
-    found: Suggestion,
-    info: types.SelectedCompletionInfo | None = None,
+    documents: Documents, snapshot: Snapshot, line: int, found: Suggestion, selected: Selected
 ) -> types.InlineCompletionItem:
-    """`line` is the cursor's; with `info`, the item goes on with what is selected."""
-    chosen, before, after = with_selected(documents, snapshot, info)
-    at = _range(documents, snapshot, line, before, after + found.replaced)
-    if chosen is snapshot or info is None:
+    """`line` is the cursor's; the item begins with what is selected, if anything is."""
+    at = _range(documents, snapshot, line, selected.before, selected.after + found.replaced)
+    if selected.snapshot is snapshot:
         return types.InlineCompletionItem(found.text, range=at)
-    return types.InlineCompletionItem(info.text + found.text, range=at, filter_text=info.text)
+    text = selected.text
+    return types.InlineCompletionItem(text + found.text, range=at, filter_text=text)
 
 
 def menu_item(

@@ -71,8 +71,9 @@ class Notebooks:
             else ""
             for cell in cells
         ]
-        before = "".join(text + BETWEEN for text in texts[:at] if text)
-        return before, "".join(BETWEEN + text for text in texts[at + 1 :] if text)
+        before = [part for text in texts[:at] if text for part in (text, BETWEEN)]
+        after = [part for text in texts[at + 1 :] if text for part in (BETWEEN, text)]
+        return "".join(before), "".join(after)
 
 
 class NotebookProtocol(LanguageServerProtocol):

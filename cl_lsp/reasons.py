@@ -36,6 +36,7 @@ class Reason(StrEnum):
     NO_SUCH_LINE = "no-such-line", "the document has no such line; the editor and we differ on it"
     # The request.
     OVERTAKEN = "overtaken", "a newer request of the same kind took its place"
+    CHANGED = "changed", "the document has changed while the answer was made"
     CANCELLED = "cancelled", "the editor took the request back"
     # The engine.
     GONE = "engine-gone", "no engine answered"

@@ -79,6 +79,9 @@ class Remote:
         why = "is not known to infill: set engine.fim if it does"
         return {"infilling": f"{server.model or 'its model'} {why}"}
 
+    def forget(self) -> None:
+        self._ours.forget()
+
     async def models(self) -> list[dict[str, Any]]:
         server, _ = await self.find()
         if server.kind == "cl-lsp":

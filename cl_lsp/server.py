@@ -208,12 +208,12 @@ async def inline_completion(
     if snapshot is None:
         return types.InlineCompletionList(items=[])
     info, line = params.context.selected_completion_info, params.position.line
-    chosen, _, _ = items.with_selected(ls.documents, snapshot, info)
+    selected = items.with_selected(ls.documents, snapshot, info)
     invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-    found = await ls.suggesting.several("inline", chosen, invoked)
+    found = await ls.suggesting.several("inline", selected.snapshot, invoked)
     if found is None:
         return None
-    made = [items.inline_item(ls.documents, snapshot, line, one, info) for one in found]
+    made = [items.inline_item(ls.documents, snapshot, line, one, selected) for one in found]
     return types.InlineCompletionList(items=made)
 
 

@@ -3,7 +3,8 @@
 A client asks with the capability `experimental.clLsp.status: true`.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -20,7 +21,8 @@ WORDS = {
 
 @dataclass(frozen=True)
 class State:
-    """`last_ms`: how long the last suggestion took; `reason`: why the last request had none."""
+    """`last_ms`: how long the engine's last suggestion took; `reason`: why the last request had
+    none."""
 
     state: Name = "idle"
     message: str = WORDS["idle"]
@@ -52,15 +54,17 @@ class Board:
         self._off = why
         self.tell()
 
-    def asks(self, model: str | None) -> None:
-        """The engine is being asked; `answered` follows."""
+    @contextlib.contextmanager
+    def asking(self, model: str | None) -> Iterator[None]:
+        """Somebody waits for the engine's answer."""
         self._asked += 1
         self._rest = replace(self._rest, model=model)
         self.tell()
-
-    def answered(self) -> None:
-        self._asked -= 1
-        self.tell()
+        try:
+            yield
+        finally:
+            self._asked -= 1
+            self.tell()
 
     def loads(self, title: str) -> None:
         """A model is being loaded; `loaded` follows."""
@@ -77,8 +81,9 @@ class Board:
         self.tell()
 
     def suggested(self, ms: float) -> None:
+        """`ms`: that the engine took; 0 if it was not asked."""
         self._error = ""
-        self._rest = replace(self._rest, last_ms=round(ms, 1), reason=None)
+        self._rest = replace(self._rest, last_ms=round(ms, 1) or self._rest.last_ms, reason=None)
         self.tell()
 
     def silent(self, reason: str, error: str = "") -> None:

@@ -12,6 +12,7 @@ from .snippets import Place, Snippet, of_definitions
 
 FAR = 32  # lines; less is the same code
 START = 200  # characters that tell whether a window begins where the last one did
+BACK = 20_000  # characters before the cursor in which its top-level code is looked for
 NEEDED = 3  # definitions of the nearest names, any of which is worth a new choice
 
 Choose = Callable[[Place], tuple[Snippet, ...]]
@@ -85,9 +86,12 @@ def _line(place: Place) -> int:
 
 
 def _block(place: Place) -> str:
-    """The line that begins the top-level code which the cursor is in."""
-    at = place.offset
-    while (at := place.text.rfind("\n", 0, at)) >= 0:
-        if place.text[at + 1 : at + 2].isalpha() or place.text[at + 1 : at + 2] == "@":
+    """The line that begins the top-level code which the cursor is in; empty if it is far away."""
+    text, at = place.text, place.offset
+    first = max(0, at - BACK)
+    while (at := text.rfind("\n", first, at)) >= 0:
+        if text[at + 1 : at + 2].isalpha() or text[at + 1 : at + 2] == "@":
             break
-    return place.text[at + 1 : place.text.find("\n", at + 1)]
+    if at < 0 < first:
+        return ""
+    return text[at + 1 : text.find("\n", at + 1)]

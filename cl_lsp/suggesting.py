@@ -18,7 +18,7 @@ from .backend import Backend
 from .cache import Cache
 from .candidates import Choosing, alternatives
 from .completion import Suggestion, suggest
-from .documents import Snapshot
+from .documents import Document, Snapshot
 from .errors import ClLspError, EngineResting, Unsettled
 from .reasons import Reason, sentence
 from .trace import Record
@@ -47,11 +47,22 @@ class Suggesting:
     async def close(self) -> None:
         await self.answers.close()
 
-    async def one(self, method: str, snapshot: Snapshot) -> Suggestion | None:
-        """The suggestion at a cursor; None if a newer request of this method has overtaken it."""
-        record = self._ls.trace.begin(method, snapshot)
+    async def one(
+        self, method: str, snapshot: Snapshot, record: Record | None = None
+    ) -> Suggestion | None:
+        """The suggestion at a cursor, which must be of the document as it is now; None if a newer
+        request of this method has overtaken it, or the document has moved on meanwhile."""
+        record = record or self._ls.trace.begin(method, snapshot)
+        document = self._ls.documents.get(snapshot.uri)
         self._ls.warming.been(snapshot)
-        if reason := await self._unwanted(snapshot):
+        if not self._ls.settled.is_set():
+            try:
+                await control.settle(self._ls)
+            except Unsettled as error:
+                return self.silent(record, snapshot.place, error.reason)
+            if reason := self._late(method, snapshot, document, Suggestion()):
+                return record.ends(None, reason)
+        if reason := self._ls.gate.closed(snapshot):
             return self.silent(record, snapshot.place, reason)
         try:
             found = await self._found(method, snapshot, record)
@@ -60,26 +71,35 @@ class Suggesting:
             raise
         except ClLspError as error:
             return self.silent(record, snapshot.place, error.reason, str(error))
-        if found is None:
-            open_still = self._ls.documents.is_open(snapshot.uri)
-            record.ends(None, Reason.OVERTAKEN if open_still else Reason.CLOSED)
-        elif not found.text:
+        if reason := self._late(method, snapshot, document, found):
+            return record.ends(None, reason)
+        assert found is not None
+        if not found.text:
             return self.silent(record, snapshot.place, found.stop_reason or Reason.EMPTY, "", found)
-        else:
-            record.ends(found)
-            self._ls.board.suggested(record.total_ms)
+        record.ends(found)
+        self._ls.board.suggested(found.total_ms)
         return found
 
-    async def _unwanted(self, snapshot: Snapshot) -> Reason | None:
-        """Why nothing is to be sent."""
-        if not self._ls.settled.is_set():
-            try:
-                await control.settle(self._ls)
-            except Unsettled as error:
-                return error.reason
-            if not self._ls.documents.is_open(snapshot.uri):
-                return Reason.CLOSED
-        return self._ls.gate.closed(snapshot)
+    def _late(
+        self, method: str, snapshot: Snapshot, document: Document | None, found: Suggestion | None
+    ) -> Reason | None:
+        """Why nobody wants an answer by now: it is None, or `document`, for which it was made, is
+        another that it does not fit.
+
+        Of a menu's items an editor shows those that begin with what was typed since; ghost text is
+        asked for again with each key, and then comes from the cache.
+        """
+        now = self._ls.documents.get(snapshot.uri)
+        if found is None:
+            return Reason.OVERTAKEN if now else Reason.CLOSED
+        if now is document:
+            return None
+        if now is None or document is None:
+            return Reason.CLOSED
+        at = snapshot.offset - len(self._ls.documents.around(snapshot.uri)[0])
+        typed = max(0, len(now.text) - len(document.text)) if method == "completion" else 0
+        fits = document.text[:at] + found.written[:typed] + document.text[at:] == now.text
+        return None if fits else Reason.CHANGED
 
     def silent(
         self, record: Record, place: str, reason: str, error: str = "", found: Any = None
@@ -98,8 +118,10 @@ class Suggesting:
             self.answers.overtake(snapshot.uri, method)
             record.told("typed")
             return known
+        there, board = self.answers.made(snapshot), self._ls.board
         try:
-            found = await self.answers.get(snapshot, method, record.told)
+            with contextlib.nullcontext() if there else board.asking(self._model(snapshot.uri)):
+                found = await self.answers.get(snapshot, method, record.told)
         except EngineResting:
             raise
         except ClLspError as error:
@@ -116,13 +138,17 @@ class Suggesting:
     ) -> list[Suggestion] | None:
         """Those at a cursor, the best first; several if someone `invoked` them. None: as above."""
         self._choosing.stop(snapshot.uri)
-        found = await self.one(method, snapshot)
+        record = self._ls.trace.begin(method, snapshot)
+        document = self._ls.documents.get(snapshot.uri)
+        found = await self.one(method, snapshot, record)
         if found is None or not found.text:
             return None if found is None else []
         if not invoked:
             return [found]
         others = await self._choosing.wait(snapshot.uri, self._alternatives(snapshot, found))
-        return None if others is None else [found, *others]
+        if reason := self._late(method, snapshot, document, None if others is None else found):
+            return record.ends(None, reason)
+        return [found, *(others or [])]
 
     async def _alternatives(self, snapshot: Snapshot, first: Suggestion) -> list[Suggestion]:
         uri = snapshot.uri
@@ -142,12 +168,8 @@ class Suggesting:
             answer.sent = False
             return suggest(backend, answer, config.completion, self._ls.workspace.snippets)
 
-        self._ls.board.asks(self._model(uri))
-        try:
-            # Without one that waits it is only there to be followed.
-            return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
-        finally:
-            self._ls.board.answered()
+        # Without one that waits it is only there to be followed.
+        return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
 
     def _model(self, uri: str) -> str | None:
         """Its name, as far as it is known."""
@@ -158,5 +180,6 @@ class Suggesting:
     async def _prefetches(self, uri: str) -> bool:
         with contextlib.suppress(ClLspError):
             traits = await self._ls.engines.of("completion", uri).traits()
-            return self._ls.scopes.of(uri).completion.prefetch and traits.structured
+            wanted = self._ls.scopes.of(uri).completion.prefetch and traits.structured
+            return wanted and self._ls.documents.is_open(uri)  # still
         return False

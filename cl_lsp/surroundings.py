@@ -90,7 +90,7 @@ def _standing(row: Row, after: str, stack: tuple[Open, ...]) -> tuple[int, int]:
 
 def unix(text: str) -> str:
     """The model sees one kind of line end; a suggestion gets the document's back."""
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n") if "\r" in text else text
 
 
 def line_end(snapshot: Snapshot) -> str:

@@ -31,6 +31,7 @@ class Warming:
         self._ls = ls
         self._read: dict[str, types.Position] = {}  # by document: where it was read last
         self._task: asyncio.Task[None] | None = None
+        self._uri = ""  # of the document that it reads
 
     def register(self) -> None:
         self._ls.feature(types.TEXT_DOCUMENT_DID_SAVE)(did_save)
@@ -54,7 +55,10 @@ class Warming:
         self.stop()
 
     def forget(self, uri: str) -> None:
+        """The document is closed."""
         self._read.pop(uri, None)
+        if uri == self._uri:
+            self.stop()
 
     def stop(self) -> None:
         if self._task is not None:
@@ -63,6 +67,7 @@ class Warming:
 
     def _start(self, uri: str, cursor: types.Position) -> None:
         self.stop()
+        self._uri = uri
         self._task = asyncio.create_task(self._warm(uri, cursor))
 
     async def _warm(self, uri: str, cursor: types.Position) -> None:

@@ -55,6 +55,14 @@ class Address:
         """Whether the user's daemon listens there, or would."""
         return self.uds is not None or self.port_file is not None
 
+    def listener(self) -> object:
+        """Changes when another daemon of this user's listens: it made the socket, or the file."""
+        with contextlib.suppress(OSError):
+            if (made := self.uds or self.port_file) is not None:
+                found = made.stat()
+                return found.st_ino, found.st_mtime_ns
+        return None
+
     def now(self) -> tuple[str, str | None]:
         """The base of its URLs, and the token. Raises EngineGone if no daemon tells them."""
         if self.port_file is None:

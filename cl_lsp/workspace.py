@@ -21,6 +21,7 @@ from .context import Windows
 from .documents import Documents, Snapshot
 from .index import Index
 from .indexing import Indexing
+from .line_ends import line_at
 from .records import MAX_BYTES, Record, suffix_of
 from .snippets import Place, Region, Snippet, choose
 from .steady import Steady
@@ -124,7 +125,10 @@ class Workspace:
             return ()
         root, path = found
         index = self.indexes[root]
-        self._been(snapshot.uri, snapshot.text.count("\n", 0, snapshot.offset))
+        line = snapshot.line
+        if line is None:
+            line, _ = line_at(snapshot.text, snapshot.offset)
+        self._been(snapshot.uri, line)
         if suffix_of(path) not in GRAMMARS and snapshot.language in SUFFIXES:
             path = f"{path}.{SUFFIXES[snapshot.language]}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)

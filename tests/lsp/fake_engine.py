@@ -39,6 +39,7 @@ class FakeEngine:
     delay_s: float = 0.0  # a whole answer takes so long
     headers_s: float = 0.0  # and so long its beginning
     models_s: float = 0.0
+    models_asked: int = 0  # so often, what models there are
     error: str | None = None
     error_status: int = 400
     break_off: bool = False
@@ -92,6 +93,7 @@ class FakeEngine:
 
         @app.get("/v1/models")
         async def models() -> dict:
+            self.models_asked += 1
             await asyncio.sleep(self.models_s)
             return {"data": [{"id": "fake", "refused": self.refused}]}
 

@@ -1,11 +1,13 @@
 """Code actions on the wire, with a scripted engine behind the language server."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cl_lsp.daemon import default_socket
 from tests.lsp.client import URI, LspClient, LspError
 from tests.lsp.editor import ABLE, CREATES, KINDS, Editor, path_of
 from tests.lsp.fake_engine import FakeEngine
@@ -29,14 +31,40 @@ async def test_the_menu_has_what_the_models_can_do(client: LspClient, engine: Fa
     assert menu["cl-lsp: Fill this body"]["command"]["command"] == "cl-lsp.fill"
     only = await client.code_actions((3, 0), (4, 12), only=["refactor.rewrite.types"])
     assert [action["title"] for action in only] == ["cl-lsp: Add types"]
-    # Another model by now, which is asked when it is there.
+    # Another model by now, which is asked when it is there; new settings are a reason to ask.
     engine.refused, engine.status = {"infilling": "no"}, "loading"
+    other = {"settings": {"completion": {"maxTokens": 7}}}
+    client.notify("workspace/didChangeConfiguration", other)
     actions = await client.code_actions((3, 4), (3, 4))
     assert {a["title"] for a in actions if "disabled" in a} == {
         "cl-lsp: Complete here",
         "cl-lsp: Complete here: three candidates",
         "cl-lsp: Fill this body",
     }
+
+
+async def test_the_engine_is_not_asked_at_each_step_of_the_cursor(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    await client.initialize(more=ABLE)
+    client.open(TEXT)
+    engine.models_s = 0.05
+    menus = await asyncio.gather(*(client.code_actions((n % 5, 0), (n % 5, 0)) for n in range(10)))
+    for n in range(10):
+        menus.append(await client.code_actions((n % 5, 0), (n % 5, 0)))
+    assert all(len(menu) == len(menus[0]) > 5 for menu in menus)
+    assert engine.models_asked == 1
+
+
+async def test_another_daemon_is_asked_at_once(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize(more=ABLE)
+    client.open(TEXT)
+    only = ["cl-lsp.explain"]
+    assert "disabled" not in (await client.code_actions((3, 0), (4, 12), only=only))[0]
+    engine.refused = {"chat": "no"}
+    assert "disabled" not in (await client.code_actions((3, 0), (4, 12), only=only))[0]
+    os.utime(default_socket(), ns=(1, 1))  # the one that comes next makes its socket anew
+    assert "disabled" in (await client.code_actions((3, 0), (4, 12), only=only))[0]
 
 
 @pytest.mark.parametrize("able", [{}, {"codeAction": {}}])

@@ -1,5 +1,6 @@
 """Typing through a suggestion: what is left of it is there at once, and nobody is asked."""
 
+import asyncio
 import statistics
 import time
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cl_lsp.answers import Answer, Answers
 from cl_lsp.brackets import merge_closers
 from cl_lsp.cache import Cache
 from cl_lsp.completion import Suggestion
@@ -104,6 +106,37 @@ def test_going_back_finds_the_one_before() -> None:
     for before, left in (("axy", "z"), ("ab", "cd"), ("a", "bcd"), ("ax", "yz"), ("b", None)):
         found = cache.get(snapshot(before, ""))
         assert (found and found.text) == left
+
+
+def test_an_answer_that_two_methods_share_is_kept_once() -> None:
+    cache = Cache()
+    for before, written in (("a", "bcd"), ("ax", "yz"), ("ap", "qr")):
+        found = suggested(written)
+        for _ in ("inline", "completion"):
+            cache.put(snapshot(before, ""), found)
+    assert [cache.get(snapshot(before, "")) is not None for before in ("a", "ax", "ap")] == [
+        True
+    ] * 3
+
+
+async def test_what_is_made_ahead_is_made_once_and_waits_for_another_state() -> None:
+    made: list[str] = []
+
+    async def make(answer: Answer) -> str:
+        made.append(answer.snapshot.before)
+        await asyncio.sleep(0.02)
+        return answer.snapshot.before
+
+    answers, sources = Answers(make), []
+    now, then = snapshot("a", ""), snapshot("ab", "")
+    assert await answers.get(now, "inline", sources.append) == "a"
+    answers.prefetch(then)
+    await asyncio.sleep(0.01)
+    assert await answers.get(now, "completion", sources.append) == "a"
+    answers.prefetch(then)
+    assert await answers.get(then, "inline", sources.append) == "ab"
+    assert made == ["a", "ab"] and sources == ["engine", "shared", "prefetched"]
+    await answers.close()
 
 
 @given(st.text("ab()\n ", min_size=1, max_size=12), st.integers(0, 12))

@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cl_lsp import chat_documents
 from cl_lsp.chat_documents import Conversation, Origin, answer_blocks, newest, shown, written
@@ -97,6 +100,41 @@ def test_an_origin_is_found_where_its_lines_have_moved_to() -> None:
     cursor = Origin.of(URI, "", TEXT, 3, 3, 4)
     assert Origin.read(str(cursor)) == cursor
     assert cursor.located(TEXT) == (TEXT.index("return"),) * 2
+
+
+LINES = st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=8)
+
+
+@given(LINES, LINES, st.data())
+def test_an_origin_is_where_all_of_its_lines_are(
+    old: list[str], new: list[str], data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, len(old) - 1))
+    last = data.draw(st.integers(first, len(old) - 1))
+    wanted = old[first : last + 1]
+    places = [n for n in range(len(new)) if new[n : n + len(wanted)] == wanted]
+    place = first if first in places else places[0] if len(places) == 1 else None
+    begins = [sum(len(line) + 1 for line in new[:n]) for n in range(len(new) + 1)]
+    cursor = Origin.of(URI, "", "\n".join(old), first, first, 0)
+    assert cursor.located("\n".join(old)) == (sum(len(line) + 1 for line in old[:first]),) * 2
+    found = Origin.of(URI, "", "\n".join(old), first, last).located("\n".join(new))
+    if place is None:
+        assert found is None
+    else:
+        end = min(begins[place + len(wanted)], begins[-1] - 1)
+        assert found == (begins[place], end)
+
+
+@pytest.mark.alone
+def test_an_origin_is_found_in_a_long_document_in_little_time() -> None:
+    """Bar: 5 ms for 200 lines of 5,000 that have moved."""
+    text = "".join(f"    value_{i} = some_function(argument_{i}, {i})\n" for i in range(5000))
+    origin, took = Origin.of(URI, "python", text, 2000, 2199), []
+    for _ in range(20):
+        began = time.perf_counter()
+        assert origin.located("# new\n" + text) is not None
+        took.append((time.perf_counter() - began) * 1e3)
+    assert min(took) <= 5
 
 
 def test_an_answer_only_grows_and_has_no_heading_of_ours() -> None:

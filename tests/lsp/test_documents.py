@@ -1,5 +1,7 @@
 """Incremental sync and positions, against a plain model of both."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsprotocol import types
 
-from cl_lsp.documents import LINE_END, Documents, near_line, offset_at, read_file, width
+from cl_lsp.documents import Documents, offset_at, positions_at, read_file, width
 from cl_lsp.errors import Unreadable
+from cl_lsp.line_ends import LINE_END, line_at, near_line
 
 ENCODINGS = ["utf-8", "utf-16", "utf-32"]
 TEXT = st.text(st.sampled_from(list("ab \t\n\r\f\u2028é😀")), max_size=40)
@@ -128,9 +131,45 @@ def test_files_on_disk(tmp_path: Path) -> None:
         read_file(path, 1, 1)
 
 
-@given(st.lists(st.sampled_from(["a", "bc", "\n", "\r", "\r\n"]), max_size=20), st.data())
-def test_a_line_is_found_from_any_other(parts: list[str], data: st.DataObject) -> None:
-    text = "".join(parts)
-    known = [near_line(text, n, (0, 0)) for n in range(len(LINE_END.findall(text)) + 1)]
+PARTS = st.lists(st.sampled_from(["a", "bc", "\n", "\r", "\r\n"]), max_size=20)
+
+
+@given(PARTS, st.integers(1, 40), st.data())
+def test_a_line_is_found_from_any_other(parts: list[str], times: int, data: st.DataObject) -> None:
+    text = "".join(parts) * times  # more lines than one walks
+    known = list(enumerate([0, *(m.end() for m in LINE_END.finditer(text))]))
     near, line = data.draw(st.sampled_from(known)), data.draw(st.integers(0, len(known)))
-    assert near_line(text, line, near) == near_line(text, line, (0, 0))
+    assert near_line(text, line, near) == known[min(line, len(known) - 1)]
+    offset = data.draw(st.integers(0, len(text)))
+    if not inside_a_line_end(text, offset):
+        wanted = max(one for one in known if one[1] <= offset)
+        assert line_at(text, offset, near) == line_at(text, offset) == wanted
+
+
+@given(TEXT, st.sampled_from(ENCODINGS), st.data())
+def test_positions_of_several_offsets(text: str, encoding: str, data: st.DataObject) -> None:
+    places = [n for n in range(len(text) + 1) if not inside_a_line_end(text, n)]
+    offsets = data.draw(st.lists(st.sampled_from(places)))
+    wanted = [position_of(text, offset, encoding) for offset in offsets]
+    assert list(positions_at(text, offsets, encoding)) == wanted
+
+
+@pytest.mark.alone
+def test_a_place_in_a_very_long_document_takes_no_time() -> None:
+    """Bar: 2 ms in 2 MB, to find a line, to tell an offset's position, or a hundred of them."""
+    text = "    value = some_function(argument, 1)\n" * 50_000
+    documents = Documents()
+    documents.open(types.TextDocumentItem("u", "python", 1, text))
+    last, every = types.Position(49_999, 4), range(0, len(text), len(text) // 100)
+    tasks: list[Callable[[], object]] = [
+        lambda: documents.snapshot("u", last, exact=True),
+        lambda: list(positions_at(text, [len(text) - 9], "utf-16")),
+        lambda: list(positions_at(text, every, "utf-16")),
+    ]
+    for task in tasks:
+        took = []
+        for _ in range(20):
+            began = time.perf_counter()
+            task()
+            took.append((time.perf_counter() - began) * 1e3)
+        assert min(took) <= 2

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from lsprotocol import types
 
 from cl_lsp.client import EngineClient
 from cl_lsp.daemon import user_address
@@ -98,7 +99,7 @@ async def test_one_that_another_method_waits_for_goes_on(
 async def test_what_was_not_sent_is_not_followed(typist: Typist, engine: FakeEngine) -> None:
     await typist.ask("tota")
     engine.models_s = 0.05
-    typist.client()._refusals.clear()
+    typist.client().forget()
     typist.ask_soon("total")
     await asyncio.sleep(0.01)
     assert await shown(await typist.ask("total_")) == TYPED.removeprefix("total_")
@@ -128,7 +129,7 @@ async def test_a_cancel_in_any_phase_leaves_nothing(
         await typist.ask("tota")
     # Until 0.1 s it asks what the model can do, until 0.3 s it waits for the headers.
     engine.models_s, engine.headers_s = 0.1, 0.2
-    typist.client()._refusals.clear()
+    typist.client().forget()
     task = typist.ask_soon("total")
     await asyncio.sleep(after_s)
     task.cancel()
@@ -190,6 +191,27 @@ async def test_closing_the_document_ends_the_work(typist: Typist, engine: FakeEn
     await until(typist.at_rest, 0.1)
     assert engine.finished == 0
     assert await shown(await typist.ask("total_t"))
+
+
+@pytest.mark.parametrize("becomes", ["closed", "changed", "same"])
+async def test_what_waits_for_the_settings_is_asked_only_if_it_is_still_wanted(
+    typist: Typist, engine: FakeEngine, becomes: str
+) -> None:
+    ls = typist.ls
+    ls.documents.open(types.TextDocumentItem(URI, "python", 1, "total" + AFTER))
+    ls.settled.clear()
+    asked = typist.ask_soon("total")
+    await asyncio.sleep(0.01)
+    if becomes == "closed":
+        ls.documents.close(URI)
+        ls.suggesting.forget(URI)
+    elif becomes == "changed":
+        ls.documents.open(types.TextDocumentItem(URI, "python", 2, "totals" + AFTER))
+    ls.settled.set()
+    found = await asked
+    assert (found is None, len(engine.requests)) == ((False, 1) if becomes == "same" else (True, 0))
+    [record] = ls.trace.shown()
+    assert record["reason"] == (None if becomes == "same" else becomes)
 
 
 async def test_shutting_down_ends_the_work(typist: Typist, engine: FakeEngine) -> None:

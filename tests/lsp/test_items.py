@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from lsprotocol import types
 
 from cl_lsp.candidates import distinct
@@ -129,3 +130,53 @@ async def test_a_budget_that_is_over_before_the_first_word_waits_for_it(
     await client.initialize(options={"completion": {"timeBudgetMs": 100}})
     client.open(TEXT)
     assert (await client.inline(1, 6))["items"][0]["insertText"].startswith("tu")
+
+
+SELECTED = {
+    "range": {"start": {"line": 1, "character": 4}, "end": {"line": 1, "character": 6}},
+    "text": "repr",
+}
+
+
+@pytest.mark.parametrize("context", [{}, {"selectedCompletionInfo": SELECTED}, {"triggerKind": 1}])
+@pytest.mark.parametrize("becomes", ["changed", "closed", "overtaken"])
+async def test_ghost_text_is_not_shown_in_another_text_than_it_is_for(
+    client: LspClient, engine: FakeEngine, context: dict, becomes: str
+) -> None:
+    engine.choices, engine.delay_s = ["turn y"] * 4, 0.3
+    await client.initialize()
+    client.open(TEXT)
+    asked = ask(client, 1, 6, **context)
+    several = "triggerKind" in context
+    await client.told(lambda: len(engine.requests) == 1 + several)
+    if becomes == "closed":
+        client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    else:
+        client.insert("import os\n", 0, 0)
+    newer = ask(client, 2, 6) if becomes == "overtaken" else None
+    assert await asked is None
+    [record, *_] = (await client.request("cl-lsp/trace", {}))["requests"]
+    assert record["reason"] == becomes
+    if newer is not None:
+        assert (await newer)["items"][0]["range"]["start"] == {"line": 2, "character": 6}
+
+
+@pytest.mark.parametrize(("typed", "column", "shown"), [("t", 6, 1), ("q", 6, 0), ("t", 5, 0)])
+async def test_a_menu_s_item_may_be_typed_into_while_it_is_made(
+    client: LspClient, engine: FakeEngine, typed: str, column: int, shown: int
+) -> None:
+    engine.headers_s = 0.3
+    await client.initialize(inline=False)
+    client.open(TEXT)
+    asked = client.completion(1, 6)
+    await client.told(lambda: engine.requests)
+    client.insert(typed, 1, column)
+    found = await asked
+    assert len(found["items"] if found else []) == shown
+    if shown:
+        edit = found["items"][0]["textEdit"]
+        start, end = edit["range"]["start"], edit["range"]["end"]
+        assert (start["character"], end["character"], edit["newText"]) == (4, 6, "return x")
+    else:
+        [record] = (await client.request("cl-lsp/trace", {}))["requests"]
+        assert record["reason"] == "changed"

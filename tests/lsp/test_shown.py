@@ -95,6 +95,19 @@ def test_a_line_begins_where_its_block_does(language: str) -> None:
         assert accept(language, f"{before}‸\n", written) == f"{before}{second}\n"
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("blanks", [" ", "    ", "\t", "        "])
+def test_what_nothing_stands_above_is_not_indented(language: str, blanks: str) -> None:
+    for before, after in (("", ""), ("\n\n", ""), ("", "\nfirst;\nsecond;\n")):
+        for line in ("x = 1", "x = 1\ny = 2", "\nx = 1"):
+            written = line.replace("\n", f"\n{blanks}") if line[0] == "\n" else blanks + line
+            assert show(language, f"{before}‸{after}", written) == line
+    opener, body = BLOCKS[language]
+    style = blanks if len(blanks.expandtabs(4)) == 4 else "    "
+    inner = style + body.split("\n")[1].strip()  # the first that is indented in its file
+    assert show(language, f"{opener}\n‸\n", inner) == inner
+
+
 def test_indentation_in_text_is_nobodys_business() -> None:
     assert show("python", 'def f():\n\t"""Doc‸\n', "\n    more") == "\n    more"
 

@@ -36,6 +36,46 @@ async def test_a_status_line_hears_each_change(client: LspClient, engine: FakeEn
     assert await client.shutdown() == 0
 
 
+async def test_only_what_somebody_waits_for_is_thinking(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    ahead = {"completion": {"prefetch": True, "warming": True}}
+    engine.delay_s, engine.stop_reason = 0.3, "max_tokens"
+    await client.initialize(able=ASKS, options=ahead)
+    client.open(TEXT)
+    await client.told(lambda: engine.open)  # it reads what stands around the cursor
+    assert "thinking" not in names(client)
+    asked = client.inline(1, 6)
+    await client.told(lambda: names(client)[-1] == "thinking")
+    await asked
+    await client.told(lambda: [r["lane"] for r in engine.requests][-2:] == ["inline", "completion"])
+    told = len(names(client))
+    client.insert("turn x", 1, 6)
+    assert engine.open and names(client)[-1] == "idle"
+    await client.inline(1, 12)  # it has been asked for, and is now waited for
+    assert names(client)[told] == "thinking" and names(client)[-1] == "idle"
+    await client.told(lambda: len(engine.requests) == 4 and not engine.open)
+    told = len(names(client))
+    client.insert("turn x", 1, 12)
+    await client.inline(1, 18)  # it is there
+    assert "thinking" not in names(client)[told:]
+
+
+async def test_the_time_shown_is_that_of_the_engine(client: LspClient, engine: FakeEngine) -> None:
+    engine.delay_s = 0.2
+    await client.initialize(able=ASKS)
+    client.open(TEXT)
+    await client.inline(1, 6)
+    took = client.states()[-1]["last_ms"]
+    client.insert("t", 1, 6)
+    await client.inline(1, 7)  # typed through
+    assert (await client.inline(99, 0))["items"] == []  # a silence
+    client.insert("u", 1, 7)
+    await client.inline(1, 8)
+    status = await client.command("cl-lsp.status")
+    assert took == status["last_ms"] == client.states()[-1]["last_ms"] > 100
+
+
 async def test_an_error_stays_until_something_works(client: LspClient, engine: FakeEngine) -> None:
     await client.initialize(able=ASKS)
     client.open(TEXT)
@@ -126,6 +166,7 @@ async def test_who_was_overtaken_cancelled_or_closed(client: LspClient, engine: 
     client.insert("x", 0, 0)
     second = client.inline(1, 6)
     assert await first is None
+    await client.told(lambda: engine.open)
     client.notify("$/cancelRequest", {"id": second.ident})  # type: ignore[attr-defined]
     client.insert("y", 1, 6)
     third = client.inline(1, 7)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_lsp.syntax import WINDOW, inside, state_at
+from cl_lsp.syntax import WINDOW, inside, state_at, times
 
 LANGUAGES = [
     "python", "cpp", "java", "php", "typescript", "javascript", "csharp", "shellscript",
@@ -109,3 +109,22 @@ def test_it_is_cheap() -> None:
     state_at("python", before)
     assert time.perf_counter() - began < 0.02
     assert len(before) > 100 * WINDOW
+
+
+@given(st.lists(st.text(st.sampled_from(['"', "'", "\n", "a"]), max_size=12), max_size=6))
+def test_a_mark_is_counted_in_any_order_of_texts(parts: list[str]) -> None:
+    texts = ["".join(parts[:n]) for n in range(len(parts) + 1)] + parts
+    for text in texts:
+        assert times('"""', text) == text.count('"""')
+
+
+@pytest.mark.alone
+def test_the_state_in_a_very_long_document_takes_no_time() -> None:
+    """Bar: 1 ms for a key in 2 MB."""
+    text, took = "    value = some_function(argument, 1)\n" * 50_000 + "x = f(", []
+    for n in range(20):
+        before = text + "1" * n
+        began = time.perf_counter()
+        assert state_at("python", before).stack
+        took.append((time.perf_counter() - began) * 1e3)
+    assert min(took[1:]) <= 1

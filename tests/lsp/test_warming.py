@@ -51,3 +51,15 @@ async def test_a_key_goes_first_and_who_wants_none_gets_none(
     await client.code_actions((100, 3), (100, 3))
     await asyncio.sleep(0.5)
     assert len(engine.requests) == 1
+
+
+async def test_a_closed_document_is_not_read(client: LspClient, engine: FakeEngine) -> None:
+    await client.initialize(options=WARM)
+    engine.models_s = 0.2
+    client.open(TEXT)
+    await until(lambda: engine.models_asked)
+    client.notify("textDocument/didClose", {"textDocument": {"uri": URI}})
+    await asyncio.sleep(0.4)
+    assert engine.requests == []
+    client.open(TEXT)  # it is read anew
+    await until(lambda: len(engine.requests) == 1)
