@@ -12,6 +12,7 @@ from cl_lsp.completion import Suggestion
 from cl_lsp.documents import Snapshot
 from cl_lsp.server import ClLsp
 from cl_lsp.suggesting import Suggesting
+from cl_lsp.trace import Record
 from tests.lsp.client import LspClient
 
 
@@ -22,8 +23,10 @@ class Noting(Suggesting):
         super().__init__(ls)
         self.note = note
 
-    async def one(self, method: str, snapshot: Snapshot) -> Suggestion | None:
-        found = await super().one(method, snapshot)
+    async def one(
+        self, method: str, snapshot: Snapshot, record: Record | None = None
+    ) -> Suggestion | None:
+        found = await super().one(method, snapshot, record)
         mine = (r.source for r in self._ls.trace._records if found and r.found is found)
         source = next(mine, "")
         self.note(source if source in ("typed", "prefetched") else "", found)
