@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q
+# What failed, once more by itself: times, and windows on a screen, on machines that others use, too.
+AGAIN := $(PYTEST) --last-failed --last-failed-no-failures none -m
 # Real ones, unpacked into .cache; nothing is installed.
 EDITORS := .cache/nvim/nvim .cache/nvim-0.11/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim .cache/vscode/node
 VSCODE := editors/vscode
@@ -19,11 +21,10 @@ demo: .venv/engine
 	$(BIN)/cl-lsp status --uds .venv/demo.sock
 	$(BIN)/cl-lsp stop --uds .venv/demo.sock
 
-# What compares times runs by itself, behind all else; where others use the machine, too, one that
-# misses its bar is measured once more. REPORTS, a folder, gets JUnit's reports.
+# What compares times runs by itself, behind all else. REPORTS, a folder, gets JUnit's reports.
 test: lint
 	$(PYTEST) -n auto --dist loadfile -m 'not (alone or editor or soak)' $(call report,test)
-	$(PYTEST) -m alone $(call report,alone) || $(PYTEST) -m alone --last-failed --last-failed-no-failures none
+	$(PYTEST) -m alone $(call report,alone) || $(AGAIN) alone
 
 lint: .venv/dev
 	$(BIN)/ruff check -q .
@@ -38,7 +39,7 @@ eval-embedded: .venv/engine
 	$(BIN)/python engine/eval_embedded.py
 
 test-editors: .venv/dev $(EDITORS) package check-vscode
-	$(PYTEST) -m editor $(call report,editor)
+	$(PYTEST) -m editor $(call report,editor) || $(AGAIN) editor
 
 .cache/nvim/nvim .cache/emacs/emacs .cache/helix/hx .cache/vim/vim: .cache/%: tests/e2e/unpack-debian.sh
 	tests/e2e/get-$(*D).sh .cache/$(*D)
