@@ -74,7 +74,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_daemon(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
+    p.add_argument(
+        "--uds",
+        type=lambda name: Path(name).absolute(),
+        metavar="PATH",
+        help="the daemon's unix socket",
+    )
     p.add_argument("--host", metavar="H", help="of a daemon on TCP (default 127.0.0.1)")
     p.add_argument("--port", type=int, metavar="P", help="a daemon on TCP instead")
 
