@@ -74,12 +74,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_daemon(p: argparse.ArgumentParser) -> None:
-    p.add_argument(
-        "--uds",
-        type=lambda name: Path(name).absolute(),
-        metavar="PATH",
-        help="the daemon's unix socket",
-    )
+    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--host", metavar="H", help="of a daemon on TCP (default 127.0.0.1)")
     p.add_argument("--port", type=int, metavar="P", help="a daemon on TCP instead")
 
@@ -108,6 +103,9 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `| head` has enough; what is left must not fail at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     if sys.stdin.isatty():
         print("cl-lsp: waiting for an editor on stdin; see cl-lsp --help", file=sys.stderr)
     from .server import main as serve_lsp

@@ -193,8 +193,8 @@ class Daemon:
         """The new process and where its part of the log begins."""
         config = self._config
         command = [*PYTHON, "-m", "cl_engine", "serve", config.model or EMBEDDED]
-        file = self._address.port_file
-        command += ["--port-file", str(file)] if file else ["--uds", str(self._address.uds)]
+        option = "--port-file" if self._address.port_file else "--uds"
+        command += [option, os.path.abspath(str(self._address))]  # it has a directory of its own
         command += ["--idle-exit", str(config.idle_exit_minutes)]
         command += ["--unload-after", str(config.unload_after_minutes)]
         # Gigabytes are fetched when the user says so, not by the first key.

@@ -1,0 +1,169 @@
+"""The commands on the terminal, as real processes."""
+
+import concurrent.futures
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from cl_lsp.daemon import (
+    default_socket,
+    log_file,
+)
+from tests.checkpoints import make_checkpoint
+from tests.conftest import cl_lsp, wait_for
+from tests.serving.test_openai import free_port
+
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "inventory.py")
+AT = ["--line", "21", "--column", "13"]
+
+
+def test_the_terminal(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cl_lsp("status").stdout == "not running\n"
+    assert cl_lsp("stop").stdout == "not running\n"
+    done = cl_lsp("complete", EXAMPLE, *AT, "--json", "--model", str(tiny))
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)
+    assert first["model"] == str(tiny)
+    assert first["usage"]["prompt_tokens"] > 100
+    status = json.loads(cl_lsp("status", "--json").stdout)
+    assert (status["status"], status["model"]) == ("ok", str(tiny))
+    assert status["capabilities"] == ["completion", "infilling"]
+    # The same place again: nothing but the last token is left to compute.
+    again = json.loads(cl_lsp("complete", EXAMPLE, *AT, "--json").stdout)
+    details = again["usage"]["prompt_tokens_details"]
+    computed = again["usage"]["prompt_tokens"] - details["cached_tokens"] - details["healed_tokens"]
+    assert computed == 1
+    assert again["text"] == first["text"] and "request" not in again
+    monkeypatch.setenv("CL_LSP_COMPLETION_MAX_TOKENS", "2")
+    few = json.loads(cl_lsp("complete", EXAMPLE, *AT, "--json").stdout)
+    assert 0 < few["usage"]["completion_tokens"] <= 2
+    monkeypatch.setenv("CL_LSP_COMPLETION_ENABLED", "false")
+    assert "completion.enabled is false" in cl_lsp("complete", EXAMPLE, *AT).stderr
+    monkeypatch.delenv("CL_LSP_COMPLETION_ENABLED")
+    shown = cl_lsp("complete", EXAMPLE, *AT).stdout
+    assert "   21 │             " in shown
+    assert "prompt tokens were cached" in shown
+    began = time.monotonic()
+    assert "stopped" in cl_lsp("stop").stdout
+    assert time.monotonic() - began < 8
+    assert not default_socket().exists()
+    assert "serving" in log_file().read_text()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["complete", "/no/such", *AT], "cannot read /no/such"),
+        (["complete", EXAMPLE, "--line", "999", "--column", "1"], "line 999 is outside"),
+        (["complete", EXAMPLE, "--line", "1", "--column", "999"], "column 999 is outside"),
+        (["complete", EXAMPLE, *AT, "--model", "nonesuch"], "no model 'nonesuch'"),
+        (["complete", EXAMPLE, *AT, "--port", "1"], "no engine answers at http://127.0.0.1:1"),
+        (["complete", EXAMPLE, *AT, "--max-tokens", "0"], "from 1 to 512"),
+        (["status", "--port", "99999"], "no port 99999"),
+        (["status", "--host", "localhost"], "--host wants --port"),
+        (["stop", "--host", "localhost"], "--host wants --port"),
+        (["stop", "--host", "192.0.2.1", "--port", "9"], "is another machine"),
+    ],
+)
+def test_what_the_terminal_cannot_do_is_one_line(home: Path, args: list[str], message: str) -> None:
+    done = cl_lsp(*args)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_all_who_start_a_broken_model_at_once_are_told(home: Path, tmp_path: Path) -> None:
+    model = make_checkpoint(tmp_path / "m")
+    (model / "model.safetensors").write_bytes(b"no")
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        args = ("complete", EXAMPLE, *AT, "--model", str(model))
+        done = list(pool.map(lambda _: cl_lsp(*args), range(3)))
+    for each in done:
+        assert each.returncode == 1 and "unreadable weights" in each.stderr, each
+
+
+def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
+    bad = cl_lsp("serve", "nonesuch")
+    assert bad.returncode == 2
+    assert "no model 'nonesuch'" in bad.stderr
+    assert cl_lsp("complete", EXAMPLE, *AT).returncode == 0  # now a daemon has the address
+    bad = cl_lsp("serve", "nonesuch")
+    assert bad.returncode == 2
+    assert "no model 'nonesuch'" in bad.stderr
+    assert "another daemon serves" in cl_lsp("serve", "owner/on-the-hub").stderr
+    done = cl_lsp("export", "embedded", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}
+
+
+def test_a_daemon_on_tcp_is_stopped_by_its_port(home: Path) -> None:
+    port = str(free_port())
+    command = [sys.executable, "-m", "cl_lsp", "serve", "--port", port]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: cl_lsp("status", "--port", port).returncode == 0, 60)
+            assert cl_lsp("stop").stdout == "not running\n"  # on the socket is none
+            assert cl_lsp("stop", "--port", port).stdout == f"stopped (pid {process.pid})\n"
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+    assert cl_lsp("stop", "--port", port).stdout == "not running\n"
+
+
+def test_a_port_that_names_another_process_stops_nothing(home: Path) -> None:
+    health = {"status": "ok", "model": "m", "version": "1", "wire": 1, "pid": os.getpid()}
+
+    class Liar(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(health).encode())
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Liar) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = cl_lsp("stop", "--port", str(server.server_port))
+        server.shutdown()
+    assert done.returncode == 1 and "no daemon of this user" in done.stderr
+
+
+def test_files_of_the_project_are_not_run(home: Path) -> None:
+    """An engine started in a directory that has a `struct.py` takes Python's own."""
+    trap = home / "h" / "project"
+    trap.mkdir()
+    for name in ("struct", "torch", "json"):
+        (trap / f"{name}.py").write_text(f"open({str(home / 'run')!r}, 'w'); raise SystemExit")
+    command = [str(Path(sys.executable).with_name("cl-lsp")), "complete", EXAMPLE, *AT]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, cwd=trap)
+    assert done.returncode == 0, done.stderr
+    assert not (home / "run").exists()
+
+
+def test_a_socket_named_from_the_users_directory(
+    home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    at = ["--uds", "place/mine.sock"]
+    done = cl_lsp("complete", EXAMPLE, *AT, "--model", str(tiny), "--json", *at)
+    try:
+        assert done.returncode == 0, done.stderr
+        assert (home / "place" / "mine.sock").is_socket()
+        assert "pid" in cl_lsp("status", *at).stdout
+    finally:
+        assert "stopped" in cl_lsp("stop", *at).stdout
+
+
+def test_who_reads_only_the_first_lines_sees_no_traceback(home: Path) -> None:
+    command = [sys.executable, "-u", "-m", "cl_lsp", "settings"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
