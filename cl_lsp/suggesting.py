@@ -17,7 +17,7 @@ from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
 from .candidates import Choosing, alternatives
-from .completion import Suggestion, suggest
+from .completion import LATE, Suggestion, suggest
 from .documents import Snapshot
 from .errors import ClLspError, EngineResting
 from .reasons import Reason, sentence
@@ -86,21 +86,31 @@ class Suggesting:
 
     async def _found(self, method: str, snapshot: Snapshot, record: Record) -> Suggestion | None:
         if (known := self._cache.get(snapshot)) is not None:
-            self.answers.overtake(snapshot.uri, method)
+            self.answers.overtake(snapshot, method)
             record.told("typed")
             return known
         try:
-            found = await self.answers.get(snapshot, method, record.told)
+            budget_s = self._ls.scopes.of(snapshot.uri).completion.time_budget_ms / 1e3
+            found = await self.answers.get(snapshot, method, record.told, budget_s)
         except EngineResting:
             raise
         except ClLspError as error:
             self._ls.say_once(str(error), types.MessageType.Error)
             raise
-        if found is not None:
-            self._cache.put(snapshot, found)
-            if found.text and await self._prefetches(snapshot.uri):
-                self.answers.prefetch(expected(snapshot, found))
+        if found is not None and found.text:
+            await self._keep(snapshot, found)
         return found
+
+    async def _keep(self, snapshot: Snapshot, found: Suggestion) -> None:
+        """For the next key. What was shown in part goes on: an engine of ours is asked for the rest
+        of it, of another's what there is must do until it is finished."""
+        uri, late, structured = snapshot.uri, found.stop_reason == LATE, False
+        with contextlib.suppress(ClLspError):
+            structured = (await self._ls.engines.of("completion", uri).traits()).structured
+        if not (late and structured):
+            self._cache.put(snapshot, found)
+        if structured and not late and self._ls.scopes.of(uri).completion.prefetch:
+            self.answers.prefetch(expected(snapshot, found))
 
     async def several(
         self, method: str, snapshot: Snapshot, invoked: bool
@@ -136,18 +146,15 @@ class Suggesting:
         self._ls.board.asks(self._model(uri))
         try:
             # Without one that waits it is only there to be followed.
-            return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
+            found = await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
         finally:
             self._ls.board.answered()
+        if answer.late and answer.lingers:  # none has gone on with it
+            self._cache.put(answer.snapshot, found)
+        return found
 
     def _model(self, uri: str) -> str | None:
         """Its name, as far as it is known."""
         with contextlib.suppress(ClLspError):
             return self._ls.engines.of("completion", uri).name
         return None
-
-    async def _prefetches(self, uri: str) -> bool:
-        with contextlib.suppress(ClLspError):
-            traits = await self._ls.engines.of("completion", uri).traits()
-            return self._ls.scopes.of(uri).completion.prefetch and traits.structured
-        return False
