@@ -13,7 +13,6 @@ from .backend import Backend
 from .brackets import merge_closers
 from .client import opaque
 from .config import CompletionConfig
-from .context import Windows
 from .documents import Snapshot
 from .exchange import Chunk, CompletionRequest
 from .lines import first_block, first_line, stop_at
@@ -21,7 +20,7 @@ from .surroundings import Surroundings, line_end
 
 LATE = "time"  # why a text ends that was shown before it was finished
 # What goes in beside the windows before and after a cursor: names and texts of other files.
-Snippets = Callable[[Snapshot, str, str, Windows], tuple[tuple[str, str], ...]]
+Snippets = Callable[[Snapshot, str, str], tuple[tuple[str, str], ...]]
 
 
 def no_snippets(*_place: object) -> tuple[tuple[str, str], ...]:
@@ -103,7 +102,7 @@ async def request_for(
         language=snapshot.language,
         stop_at=stop_at(at),
         request_id=secrets.token_hex(8),
-        input_extra=snippets(snapshot, prompt, suffix, windows) if infills else (),
+        input_extra=snippets(snapshot, prompt, suffix) if infills else (),
     )
 
 

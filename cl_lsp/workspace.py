@@ -17,7 +17,6 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from .config import CompletionConfig
-from .context import Windows
 from .documents import Documents, Snapshot
 from .index import Index
 from .indexing import Indexing
@@ -115,7 +114,7 @@ class Workspace:
         for root, paths in by_root.items():
             self._say("changed", root, paths)
 
-    def snippets(self, snapshot: Snapshot, prefix: str, suffix: str, windows: Windows) -> Sent:
+    def snippets(self, snapshot: Snapshot, prefix: str, suffix: str) -> Sent:
         """What goes into the request beside the windows `prefix` and `suffix` of a document."""
         config = self._config_of(snapshot.uri)
         found = self.find(snapshot.uri) if config.snippets else None
@@ -127,11 +126,11 @@ class Workspace:
         if suffix_of(path) not in GRAMMARS and snapshot.language in SUFFIXES:
             path = f"{path}.{SUFFIXES[snapshot.language]}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)
-        characters = min(config.snippet_characters, windows.prefix // 2)
 
         def anew(place: Place) -> tuple[Snippet, ...]:
             tabs = {path for _, path in self._open_in(root)}
-            return choose(index, place, self._places(root, snapshot.uri), tabs, characters)
+            regions = self._places(root, snapshot.uri)
+            return choose(index, place, regions, tabs, config.snippet_characters)
 
         chosen = self._steady.get(snapshot.uri, index, place, anew)
         paths = ((one, Path(root, one.path)) for one in chosen)
