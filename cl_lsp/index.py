@@ -3,6 +3,7 @@
 Filled by `indexer.py` and in memory only; each look-up takes microseconds.
 """
 
+import itertools
 import sys
 from collections.abc import Collection, Iterator
 
@@ -16,6 +17,7 @@ FAMILIES = (  # suffixes of languages that call each other
     frozenset(("java", "kt", "kts", "scala")),
     frozenset(("sh", "bash", "zsh")),
 )
+_NUMBERS = itertools.count()
 PACKAGES = ("__init__", "index")  # files that stand for the folder they are in
 
 
@@ -60,6 +62,8 @@ class Index:
     def __init__(self) -> None:
         self.ready = False  # whether the folder has been read as a whole
         self._records: dict[str, Record] = {}
+        self._first = next(_NUMBERS)
+        self._changed: dict[str, int] = {}  # since it was ready, by file, the newest last
         self._defined, self._used, self._stems = Table(), Table(), Table()
 
     def __len__(self) -> int:
@@ -95,6 +99,7 @@ class Index:
         for name in record.names:
             self._used.add(sys.intern(name), path)
         self._stems.add(stem_of(path), path)
+        self._count(path)
 
     def remove(self, path: str) -> None:
         record = self._records.pop(path, None)
@@ -105,6 +110,17 @@ class Index:
         for name in record.names:
             self._used.discard(name, path)
         self._stems.discard(stem_of(path), path)
+        self._count(path)
+
+    def change(self, beside: str) -> int:
+        """The number of the last change in another file than `beside`: it tells of a new one."""
+        others = (n for path, n in reversed(self._changed.items()) if path != beside)
+        return next(others, self._first)
+
+    def _count(self, path: str) -> None:
+        if self.ready:
+            self._changed.pop(path, None)
+            self._changed[path] = next(_NUMBERS)
 
     def defined(self, name: str) -> Collection[str]:
         """The files that define it."""

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
@@ -141,7 +142,8 @@ class Suggesting:
 
         def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            return suggest(backend, answer, config.completion, self._ls.surroundings.snippets)
+            snippets = partial(self._ls.surroundings.snippets, ahead=answer.ahead)
+            return suggest(backend, answer, config.completion, snippets)
 
         self._ls.board.asks(self._model(uri))
         try:

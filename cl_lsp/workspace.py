@@ -114,15 +114,21 @@ class Workspace:
         for root, paths in by_root.items():
             self._say("changed", root, paths)
 
-    def snippets(self, snapshot: Snapshot, prefix: str, suffix: str) -> Sent:
-        """What goes into the request beside the windows `prefix` and `suffix` of a document."""
+    def snippets(
+        self, snapshot: Snapshot, prefix: str, suffix: str, *, ahead: bool = False
+    ) -> Sent:
+        """What goes into the request beside the windows `prefix` and `suffix` of a document.
+
+        `ahead`: nobody has been there yet, and what is chosen may be for nothing.
+        """
         config = self._config_of(snapshot.uri)
         found = self.find(snapshot.uri) if config.snippets else None
         if found is None:
             return ()
         root, path = found
         index = self.indexes[root]
-        self._been(snapshot.uri, snapshot.text.count("\n", 0, snapshot.offset))
+        if not ahead:
+            self._been(snapshot.uri, snapshot.text.count("\n", 0, snapshot.offset))
         if suffix_of(path) not in GRAMMARS and snapshot.language in SUFFIXES:
             path = f"{path}.{SUFFIXES[snapshot.language]}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)
@@ -132,7 +138,7 @@ class Workspace:
             regions = self._places(root, snapshot.uri)
             return choose(index, place, regions, tabs, config.snippet_characters)
 
-        chosen = self._steady.get(snapshot.uri, index, place, anew)
+        chosen = self._steady.get(snapshot.uri, index, place, anew, keep=not ahead)
         paths = ((one, Path(root, one.path)) for one in chosen)
         # What lies in a folder of its own inside is that folder's, and may be for another engine.
         own = ((one, path) for one, path in paths if self._root_of(path.as_uri()) == root)
