@@ -5,6 +5,7 @@ A document's snippets are of its own folder only; an open file's text is the edi
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -71,6 +72,14 @@ class Workspace:
         for uri in self._documents.uris:
             self.opened(uri)
         self._read()
+
+    async def read(self, within_s: float) -> bool:
+        """Return when all folders have been read, or after so long; whether they have."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not all(index.ready for index in self.indexes.values()):
+                    await asyncio.sleep(0.01)
+        return all(index.ready for index in self.indexes.values())
 
     async def close(self) -> None:
         if self._timer is not None:
