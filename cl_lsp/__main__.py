@@ -46,6 +46,7 @@ ENGINE_COMMANDS = {
     "export": "write a model as plain files",
 }
 STOP_TIMEOUT_S = 10
+INDEX_S = 5  # that the folder may take to be read
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--model", help="which (default: engine.model, or the daemon's own)")
     p.add_argument("--max-tokens", type=int, metavar="N")
+    p.add_argument("--no-snippets", action="store_true", help="send nothing of other files")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
     p = commands.add_parser("status", help="say what the daemon is doing")
@@ -196,38 +198,55 @@ def run_settings() -> int:
 async def run_complete(args: argparse.Namespace) -> int:
     from .answers import Answer  # LSP's types take half a second to import
     from .completion import suggest
-    from .documents import read_file
+    from .documents import Documents, read_file
     from .gate import Gate
     from .scopes import Scopes
+    from .workspace import Workspace
 
     snapshot = read_file(args.file, args.line, args.column)
     scopes = Scopes(os.environ, lambda message: print(f"warning: {message}", file=sys.stderr))
     scopes.folders = [Path.cwd()]
     wished = scopes.of(snapshot.uri)
-    if reason := Gate(scopes).closed(snapshot):
+    gate = Gate(scopes)
+    if reason := gate.closed(snapshot):
         raise ClLspError(f"{args.file}: {reason.sentence}")
     if args.max_tokens is not None and not 1 <= args.max_tokens <= 512:
         raise ClLspError("--max-tokens must be from 1 to 512")
     engine = engine_of(args, wished)
     if args.model is not None:
         engine = dataclasses.replace(engine, model=model_name(args.model))
-    backend = _backend(engine, args)
+    completion = dataclasses.replace(
+        wished.completion,
+        max_tokens=args.max_tokens or wished.completion.max_tokens,
+        snippets=wished.completion.snippets and not args.no_snippets,
+    )
+    folder = scopes.scope(snapshot.uri).folder
+    workspace, backend = Workspace(Documents()), _backend(engine, args)
+    workspace.hides = gate.hides
+    workspace.configure(lambda uri: completion)
+    workspace.start([folder] if folder else [])
     try:
         await backend.ready(partial(_waiting, []))
         model = await _name(backend)
-        most = args.max_tokens or wished.completion.max_tokens
-        completion = dataclasses.replace(wished.completion, max_tokens=most, time_budget_ms=0)
-        found = await suggest(backend, Answer(snapshot), completion)
+        if completion.snippets and not await workspace.read(INDEX_S):
+            late = f"{folder} has not been read after {INDEX_S} s: nothing of other files is sent"
+            print(f"warning: {late}", file=sys.stderr)
+        found = await suggest(backend, Answer(snapshot), completion, workspace.snippets)
     finally:
         if sys.stderr.isatty():
             print("\r\033[K", end="", file=sys.stderr)
         await backend.close()
+        await workspace.close()
+    snippets = found.request.input_extra if found.request else ()
     if args.json:
         told = dataclasses.asdict(dataclasses.replace(found, request=None))
         del told["request"]  # the file itself
+        told["snippets"] = [{"filename": n, "characters": len(text)} for n, text in snippets]
         print(json.dumps({"model": model} | told))
     else:
         show(snapshot, found, model, args.line)
+        if snippets:
+            print("with snippets of", ", ".join(dict.fromkeys(name for name, _ in snippets)))
     return 0
 
 

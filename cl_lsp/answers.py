@@ -1,8 +1,9 @@
 """The answers that are being made: who shares one, which is overtaken, which follows which.
 
 An answer is stopped when no request waits for it, unless a newer one follows it that the engine has
-not got yet; a cancelled one waits a moment for such a follower. Stopping closes its stream. What is
-made ahead waits for the document's next request, which takes it or ends it.
+not got yet; a cancelled one waits a moment for such a follower, one that was shown in part longer.
+Stopping closes its stream. What is made ahead waits for the document's next request, which takes it
+or ends it.
 """
 
 import asyncio
@@ -20,6 +21,7 @@ T = TypeVar("T")
 Source = Literal["engine", "followed", "prefetched", "shared"]
 # VS Code cancels at a key, and asks for the next suggestion 50 ms later: that may go on with this.
 LINGER_S = 0.12
+LATE_S = 5.0  # as long may the rest of what was shown in part take; tokens are bounded anyway
 
 
 @dataclass(eq=False)
@@ -36,7 +38,12 @@ class Answer:
     ahead: bool = False  # nobody has asked for it yet
     request_id: str = field(default_factory=lambda: secrets.token_hex(8))
     sent: bool = False
-    lingers: bool = False
+    lingers: asyncio.TimerHandle | None = None  # nobody waits, and until then it goes on
+    late: bool = False  # a part of it was shown
+    so_far: Callable[[], Any] = lambda: None
+    begun: asyncio.Future[None] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
     waiting: dict[str, asyncio.Future[None]] = field(default_factory=dict)  # by method
     task: asyncio.Task[Any] = field(init=False)
 
@@ -44,6 +51,26 @@ class Answer:
         """The engine has got the request, or never will."""
         self.follows = None
         self.changed()
+
+    def has(self, so_far: Callable[[], Any]) -> None:
+        """There is something to show; `so_far` makes it, if it is wanted before the whole."""
+        self.so_far = so_far
+        if not self.begun.done():
+            self.begun.set_result(None)
+
+    def stays(self, seconds: float, then: Callable[[], None]) -> None:
+        self.leaves()
+
+        def end() -> None:
+            self.lingers = None
+            then()
+
+        self.lingers = asyncio.get_running_loop().call_later(seconds, end)
+
+    def leaves(self) -> None:
+        if self.lingers is not None:
+            self.lingers.cancel()
+            self.lingers = None
 
     def leads_to(self, snapshot: Snapshot) -> bool:
         """Whether an answer for `snapshot` may follow: it runs, and all have left it."""
@@ -78,19 +105,23 @@ class Answers(Generic[T]):
         self._ahead: dict[str, Answer] = {}  # by document: for what may come next
 
     async def get(
-        self, snapshot: Snapshot, method: str, note: Callable[[Source], None] = lambda source: None
+        self,
+        snapshot: Snapshot,
+        method: str,
+        note: Callable[[Source], None] = lambda source: None,
+        budget_s: float = 0.0,
     ) -> T | None:
         """What is made for `snapshot`; None if a newer request of this method has overtaken it.
 
         Requests for the same state share one answer; the cancel of the last one stops it soon.
-        `note` is told where the answer comes from.
+        `note` is told where the answer comes from. After `budget_s` it is what there is so far.
         """
         source: Source = "shared"
         uri = snapshot.uri
         answers = self._of.setdefault(uri, [])
         for older in answers:
             older.overtake(method)
-            older.lingers = False
+            older.leaves()
         again = bool(answers) and answers[-1].serves(snapshot)  # of another method, most likely
         if not again and (ahead := self._ahead.pop(uri, None)) is not None:
             if ahead.snapshot.same(snapshot):
@@ -107,10 +138,16 @@ class Answers(Generic[T]):
         overtaken = answer.waiting[method] = asyncio.get_running_loop().create_future()
         self._sweep(uri)
         try:
-            await asyncio.wait({answer.task, overtaken}, return_when=asyncio.FIRST_COMPLETED)
-            return None if overtaken.done() else answer.task.result()
+            await _wait(answer, overtaken, budget_s)
+            if overtaken.done():
+                return None
+            if answer.task.done():
+                return answer.task.result()
+            answer.late = True
+            self._linger(uri, answer, LATE_S)
+            return answer.so_far()
         except asyncio.CancelledError:
-            self._linger(uri, answer)
+            self._linger(uri, answer, LINGER_S)
             raise
         finally:
             if answer.waiting.get(method) is overtaken:
@@ -131,11 +168,14 @@ class Answers(Generic[T]):
             older.stop()
         self._ahead[snapshot.uri] = self._start(snapshot, [], ahead=True)
 
-    def overtake(self, uri: str, method: str) -> None:
-        """A newer request of this method was answered by other means: older ones are for nobody."""
-        for older in self._of.get(uri, []):
+    def overtake(self, snapshot: Snapshot, method: str) -> None:
+        """A newer request of this method was answered by other means: older ones are for nobody,
+        unless the rest of one that was shown in part may still serve."""
+        for older in self._of.get(snapshot.uri, []):
             older.overtake(method)
-        self._sweep(uri)
+            if not continues(snapshot, older.snapshot):
+                older.leaves()
+        self._sweep(snapshot.uri)
 
     def forget(self, uri: str) -> None:
         """The document is closed: who waits is answered None, and the work stops."""
@@ -167,17 +207,10 @@ class Answers(Generic[T]):
         answer.task.add_done_callback(on_done)
         return answer
 
-    def _linger(self, uri: str, answer: Answer) -> None:
-        """Keep it a moment, unless a newer request has come."""
-        if self._of.get(uri, [])[-1:] != [answer] or answer.task.done():
-            return
-
-        def end() -> None:
-            answer.lingers = False
-            self._sweep(uri)
-
-        answer.lingers = True
-        asyncio.get_running_loop().call_later(LINGER_S, end)
+    def _linger(self, uri: str, answer: Answer, seconds: float) -> None:
+        """Keep it so long, unless a newer request has come."""
+        if self._of.get(uri, [])[-1:] == [answer] and not answer.task.done():
+            answer.stays(seconds, lambda: self._sweep(uri))
 
     def _sweep(self, uri: str) -> None:
         answers = self._of.get(uri, [])
@@ -188,6 +221,19 @@ class Answers(Generic[T]):
                 answer.stop()
         # The newest stays when it is done, to be shared by requests for the same state.
         answers[:] = [a for a in answers if a is answers[-1] or not a.task.done()]
+
+
+async def _wait(answer: Answer, overtaken: asyncio.Future[None], budget_s: float) -> None:
+    """Until it is made or overtaken; or there is something of it after `budget_s`, or soon after
+    its first word if that comes later."""
+    loop, first = asyncio.get_running_loop(), asyncio.FIRST_COMPLETED
+    ends: set[asyncio.Future[Any]] = {answer.task, overtaken}
+    rest = None
+    if budget_s:
+        deadline = loop.time() + budget_s
+        await asyncio.wait(ends | {answer.begun}, return_when=first)
+        rest = max(deadline - loop.time(), budget_s / 4)
+    await asyncio.wait(ends, timeout=rest, return_when=first)
 
 
 def continues(newer: Snapshot, older: Snapshot) -> bool:

@@ -1,6 +1,5 @@
 """Policy: what to ask for at a cursor, and what of the answer is shown."""
 
-import asyncio
 import contextlib
 import secrets
 import time
@@ -14,14 +13,14 @@ from .backend import Backend
 from .brackets import merge_closers
 from .client import opaque
 from .config import CompletionConfig
-from .context import Windows
 from .documents import Snapshot
 from .exchange import Chunk, CompletionRequest
 from .lines import first_block, first_line, stop_at
 from .surroundings import Surroundings, line_end
 
+LATE = "time"  # why a text ends that was shown before it was finished
 # What goes in beside the windows before and after a cursor: names and texts of other files.
-Snippets = Callable[[Snapshot, str, str, Windows], tuple[tuple[str, str], ...]]
+Snippets = Callable[[Snapshot, str, str], tuple[tuple[str, str], ...]]
 
 
 def no_snippets(*_place: object) -> tuple[tuple[str, str], ...]:
@@ -70,11 +69,16 @@ async def suggest(
     if not structured:
         answer.received()  # it cannot go on with what it wrote for an earlier key: that is stopped
     answer.sent = True
-    budget_s = config.time_budget_ms / 1e3
-    whole = await read(backend.complete(request, answer.received), request, structured, budget_s)
-    found = suggestion_of(whole, at, answer.snapshot)
-    took_ms = (time.perf_counter() - began) * 1e3
-    return replace(found, total_ms=took_ms, request=request)
+
+    def made(whole: Chunk) -> Suggestion:
+        found = suggestion_of(whole, at, answer.snapshot)
+        took_ms = (time.perf_counter() - began) * 1e3
+        return replace(found, total_ms=took_ms, request=request)
+
+    def heard(whole: Chunk) -> None:
+        answer.has(lambda: made(replace(whole, stop_reason=LATE)))
+
+    return made(await read(backend.complete(request, answer.received), request, structured, heard))
 
 
 async def request_for(
@@ -98,7 +102,7 @@ async def request_for(
         language=snapshot.language,
         stop_at=stop_at(at),
         request_id=secrets.token_hex(8),
-        input_extra=snippets(snapshot, prompt, suffix, windows) if infills else (),
+        input_extra=snippets(snapshot, prompt, suffix) if infills else (),
     )
 
 
@@ -125,25 +129,20 @@ async def read(
     chunks: AsyncGenerator[Chunk],
     request: CompletionRequest,
     structured: bool,
-    budget_s: float = 0.0,
+    heard: Callable[[Chunk], None],
 ) -> Chunk:
-    """The whole answer, or what there is of it after `budget_s`: then it is read no further.
+    """The whole answer; `heard` is told what there is of it so far, from its first word on.
 
-    The engine ends a text by itself if it is `structured`; another's is cut here. The budget is not
-    the engine's: it would end with nothing before the first token.
+    The engine ends a text by itself if it is `structured`; another's is cut here.
     """
-    whole, loop = Chunk(), asyncio.get_running_loop()
-    deadline = loop.time() + budget_s
+    whole = Chunk()
     cut = first_line if "line" in request.stop_at else first_block
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(None) as late, contextlib.aclosing(chunks):
-            async for chunk in chunks:
-                whole = whole.then(chunk)
-                if budget_s and late.when() is None and whole.text.strip():
-                    late.reschedule(max(deadline, loop.time() + budget_s / 4))
-                if structured or (text := cut(whole.text, request.prompt)) == whole.text:
-                    continue
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            whole = whole.then(chunk)
+            if not structured and (text := cut(whole.text, request.prompt)) != whole.text:
                 rule = "line" if cut is first_line else "block"
                 return replace(whole, text=text, stop_reason=rule)
-            return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)
-    return replace(whole, stop_reason="time")
+            if whole.text.strip():
+                heard(whole)
+    return replace(whole, stop_reason=whole.stop_reason or whole.finish_reason)

@@ -109,7 +109,8 @@ class CompletionConfig:
     [context.md](context.md)."""
 
     snippet_characters: int = setting(2400, workspace=True, least=0, most=20_000)
-    """Longest they may be in all; never more than half of what is sent before the cursor."""
+    """Longest they may be in all. If that is more than the model's context has room for, the least
+    useful ones are left out."""
 
     popup: bool | None = setting(None, workspace=True)
     """Offer `textDocument/completion` too. Not set: only to clients without inline completion.

@@ -49,7 +49,12 @@ class Hole:
         """By structure; a selection may be anything, but a part of a line stays one."""
         if self.what != "selection":
             return ("block", "suffix")
-        return ("suffix",) if "\n" in self.text else ("line", "suffix")
+        return ("suffix",) if "\n" in self.text or self._whole else ("line", "suffix")
+
+    @property
+    def _whole(self) -> bool:
+        """Whether nothing else stands on its lines."""
+        return self.before[-1:] in ("", "\n") and self.after[:1] in ("", "\n", "\r")
 
     @property
     def before(self) -> str:
@@ -65,6 +70,8 @@ def hole(snapshot: Snapshot, end: int, what: str) -> Hole:
     if what == "selection":
         if end <= snapshot.offset:
             raise ClLspError("nothing is selected")
+        # Behind a last line end would stand the next line, as if it were the rest of this one.
+        end = max(snapshot.offset, _before_line_end(snapshot.text, end))
         return Hole(snapshot, snapshot.offset, end, what)
     if what == "body":
         return Hole(snapshot, *_body(snapshot), what)
@@ -142,9 +149,7 @@ async def fill(
         text = text.rpartition("\n")[0]  # the last line is not finished
     line_before = before.rpartition("\n")[2]
     text = trim_overlap(without_repetition(text, line_before), after, line_before, request.language)
-    if gap.text.endswith(("\n", "\r")) and text:
-        text += "\n"
-    return text.replace("\n", line_end(gap.snapshot.text))
+    return text.rstrip().replace("\n", line_end(gap.snapshot.text))
 
 
 async def candidates(backend: Backend, gap: Hole, around: tuple[str, str] = ("", "")) -> list[str]:

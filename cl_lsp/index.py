@@ -3,6 +3,7 @@
 Filled by `indexer.py` and in memory only; each look-up takes microseconds.
 """
 
+import itertools
 import sys
 from collections.abc import Callable, Collection, Hashable, Iterator
 
@@ -17,6 +18,7 @@ FAMILIES = (  # suffixes of languages that call each other
     frozenset(("java", "kt", "kts", "scala")),
     frozenset(("sh", "bash", "zsh")),
 )
+_NUMBERS = itertools.count()
 PACKAGES = ("__init__", "index")  # files that stand for the folder they are in
 
 
@@ -62,6 +64,8 @@ class Index:
         self.near = False  # whether what the open files import has been read
         self.ready = False  # whether the folder has been, as a whole
         self._records: dict[str, Record] = {}
+        self._first = next(_NUMBERS)
+        self._changed: dict[str, int] = {}  # since it was ready, by file, the newest last
         self._defined, self._used, self._stems = Table(), Table(), Table()
         self._answers: dict[Hashable, list[str]] = {}
 
@@ -97,12 +101,14 @@ class Index:
             self._answers.clear()
         self._records[path] = record
         self._rename(path, old, record)
+        self._count(path)
 
     def remove(self, path: str) -> None:
         if (record := self._records.pop(path, None)) is not None:
             self._answers.clear()
             self._stems.discard(stem_of(path), path)
             self._rename(path, record, None)
+            self._count(path)
 
     def _rename(self, path: str, old: Record | None, new: Record | None) -> None:
         for table, before, after in (
@@ -121,6 +127,16 @@ class Index:
                 self._answers.clear()
             answer = self._answers[key] = find()
         return answer
+
+    def change(self, beside: str) -> int:
+        """The number of the last change in another file than `beside`: it tells of a new one."""
+        others = (n for path, n in reversed(self._changed.items()) if path != beside)
+        return next(others, self._first)
+
+    def _count(self, path: str) -> None:
+        if self.ready:
+            self._changed.pop(path, None)
+            self._changed[path] = next(_NUMBERS)
 
     def defined(self, name: str) -> Collection[str]:
         """The files that define it."""

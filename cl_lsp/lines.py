@@ -5,6 +5,7 @@ import re
 from .surroundings import Surroundings
 
 BELOW = re.compile(r"\n([ \t]*)[^\s]")  # the indentation of the next line that is not blank
+ENDLESS = 5  # blank lines
 _OPENERS = (":", "{", "(", "[")
 _LABEL = re.compile(r"\s*(?:case\b.*|default\s*|public|protected|private):$")
 _BRACED = {
@@ -51,12 +52,16 @@ def first_block(text: str, before: str) -> str:
     """`text` up to where the block at the end of `before` is left, by its indentation.
 
     That is a whole line that is indented no deeper than the line which opens the block, but for
-    the one that closes it; or two blank lines.
+    the one that closes it; or where a model goes on with nothing but blank lines.
 
     >>> first_block("\\n    return 1\\n\\nx = 2\\n", "def f():")
     '\\n    return 1\\n'
     >>> first_block("\\n  f();\\n}\\ng();\\n", "if (x) {")
     '\\n  f();\\n}'
+    >>> first_block("\\n    f()\\n\\n\\n    g()\\nh()\\n", "if x:")
+    '\\n    f()\\n\\n\\n    g()'
+    >>> first_block("\\n    f()\\n\\n\\n\\n\\n\\n", "if x:")
+    '\\n    f()'
     """
     opener = next((x for x in reversed(before.split("\n")) if x.strip()), "")
     depth = len(opener) - len(opener.lstrip())
@@ -70,7 +75,7 @@ def first_block(text: str, before: str) -> str:
             if content[0] in ")]}":
                 return "\n".join([*kept, line])
             return "\n".join(kept)
-        if not content and kept[-1:] == [""] and number > 1:
-            return "\n".join(kept)
+        if not content and kept[1 - ENDLESS :] == [""] * (ENDLESS - 1):
+            return "\n".join(kept).rstrip()
         kept.append(line.rstrip())
     return text

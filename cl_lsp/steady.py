@@ -1,7 +1,8 @@
 """The snippets of a document stay the same while one types: what the engine has cached holds.
 
 They are chosen anew where that costs nothing, as the cache is of no use there anyway, and the
-cursor is at other code; and at once without what has left the index.
+cursor is at other code; and for the same place again when another file is other than it was. So
+they depend on the documents, the index and where one has been, and on nothing that runs beside.
 """
 
 from collections.abc import Callable
@@ -14,18 +15,20 @@ FAR = 32  # lines; less is the same code
 START = 200  # characters that tell whether a window begins where the last one did
 BACK = 20_000  # characters before the cursor in which its top-level code is looked for
 NEEDED = 3  # definitions of the nearest names, any of which is worth a new choice
+UNREAD = -2  # in place of a change: nothing of the folder has been read as a whole
+IMPORTED = -1  # what the open files import has been
 
 Choose = Callable[[Place], tuple[Snippet, ...]]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """What was chosen for a document, where, and the edges of the window that was sent last."""
+    """What was chosen for a document and for which place, the last change in the index by then, and
+    the edges of the window that was sent last."""
 
     snippets: tuple[Snippet, ...]
-    line: int
-    block: str
-    stage: int  # of the index
+    place: Place
+    change: int
     start: str
     suffix: str
 
@@ -36,39 +39,41 @@ class Steady:
     def __init__(self) -> None:
         self._of: dict[str, Chosen] = {}
 
-    def get(self, uri: str, index: Index, place: Place, choose: Choose) -> tuple[Snippet, ...]:
-        """The snippets for a request at `place`; `choose` gives new ones."""
-        last = self._of.get(uri)
-        start = place.prefix[:START]
-        if last is not None:
-            there = tuple(s for s in last.snippets if s.path in index)
-            last = replace(last, snippets=there)
-            known = min(len(start), len(last.start))  # of a short text it grows
-            typing = last.suffix == place.suffix and last.start[:known] == start[:known]
-            if last.stage >= _stage(index) and (typing or self._serves(last, index, place)):
-                self._of[uri] = replace(last, start=start, suffix=place.suffix)
-                return there
-        snippets = _in_order(last.snippets if last else (), choose(place))
-        line, block = _line(place), _block(place)
-        self._of[uri] = Chosen(snippets, line, block, _stage(index), start, place.suffix)
-        return snippets
+    def get(
+        self, uri: str, index: Index, place: Place, choose: Choose, keep: bool = True
+    ) -> tuple[Snippet, ...]:
+        """The snippets for a request at `place`; `choose` gives new ones.
+
+        None before what the open files import has been read: which files come first is chance.
+        Without `keep` the choice binds no later one.
+        """
+        last, start, change = self._of.get(uri), place.prefix[:START], _change(index, place)
+        if last is not None and last.change != change:
+            last = replace(last, snippets=choose(last.place), change=change)
+        if last is None or not self._serves(last, index, place):
+            snippets = choose(place) if change != UNREAD else ()
+            last = Chosen(snippets, place, change, start, place.suffix)
+        if keep:
+            self._of[uri] = replace(last, start=start, suffix=place.suffix)
+        return tuple(s for s in last.snippets if s.path in index)
 
     def forget(self, uri: str) -> None:
         self._of.pop(uri, None)
 
     def _serves(self, last: Chosen, index: Index, place: Place) -> bool:
-        """Whether the choice suits a place whose window the engine has to read anew."""
-        if abs(_line(place) - last.line) > FAR or _block(place) != last.block:
+        """Whether the choice suits a place: one types there, or it is the same code, whose window
+        the engine has to read anew."""
+        known = min(START, len(place.prefix), len(last.start))  # of a short text it grows
+        if last.suffix == place.suffix and last.start[:known] == place.prefix[:known]:
+            return True
+        far = abs(_line(place) - _line(last.place)) > FAR
+        if far or _block(place) != _block(last.place):
             return False
+        if last.change == UNREAD:
+            return True
         shown = set(last.snippets)
         needed = (s for s, _ in zip(of_definitions(index, place), range(NEEDED), strict=False))
         return all(s in shown or _stands_in(s, place) for s in needed)
-
-
-def _in_order(old: tuple[Snippet, ...], new: tuple[Snippet, ...]) -> tuple[Snippet, ...]:
-    """The new ones; those that were there before keep their order, in front."""
-    stay = tuple(snippet for snippet in old if snippet in new)
-    return stay + tuple(snippet for snippet in new if snippet not in stay)
 
 
 def _stands_in(snippet: Snippet, place: Place) -> bool:
@@ -76,9 +81,11 @@ def _stands_in(snippet: Snippet, place: Place) -> bool:
     return head in place.prefix or head in place.suffix
 
 
-def _stage(index: Index) -> int:
-    """How much of it is there: with more, a choice is worth another one."""
-    return index.near + index.ready
+def _change(index: Index, place: Place) -> int:
+    """What tells of more or of other files there: with another, a choice is made anew."""
+    if index.ready:
+        return index.change(place.path)
+    return IMPORTED if index.near else UNREAD
 
 
 def _line(place: Place) -> int:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
@@ -17,7 +18,7 @@ from .answers import Answer, Answers
 from .backend import Backend
 from .cache import Cache
 from .candidates import Choosing, alternatives
-from .completion import Suggestion, suggest
+from .completion import LATE, Suggestion, suggest
 from .documents import Document, Snapshot
 from .errors import ClLspError, EngineResting, Unsettled
 from .reasons import Reason, sentence
@@ -115,23 +116,36 @@ class Suggesting:
 
     async def _found(self, method: str, snapshot: Snapshot, record: Record) -> Suggestion | None:
         if (known := self._cache.get(snapshot)) is not None:
-            self.answers.overtake(snapshot.uri, method)
+            self.answers.overtake(snapshot, method)
             record.told("typed")
             return known
         there, board = self.answers.made(snapshot), self._ls.board
+        budget_s = self._ls.scopes.of(snapshot.uri).completion.time_budget_ms / 1e3
         try:
             with contextlib.nullcontext() if there else board.asking(self._model(snapshot.uri)):
-                found = await self.answers.get(snapshot, method, record.told)
+                found = await self.answers.get(snapshot, method, record.told, budget_s)
         except EngineResting:
             raise
         except ClLspError as error:
             self._ls.say_once(str(error), types.MessageType.Error)
             raise
         if found is not None:
-            self._cache.put(snapshot, found)
-            if found.text and await self._prefetches(snapshot.uri):
-                self.answers.prefetch(expected(snapshot, found))
+            await self._keep(snapshot, found)
         return found
+
+    async def _keep(self, snapshot: Snapshot, found: Suggestion) -> None:
+        """For the next key. What was shown in part goes on: an engine of ours is asked for the rest
+        of it, of another's what there is must do until it is finished."""
+        uri, late, structured = snapshot.uri, found.stop_reason == LATE, False
+        if not late:
+            self._cache.put(snapshot, found)
+        with contextlib.suppress(ClLspError):
+            structured = (await self._ls.engines.of("completion", uri).traits()).structured
+        if late and not structured:
+            self._cache.put(snapshot, found)
+        wanted = found.text and not late and self._ls.scopes.of(uri).completion.prefetch
+        if wanted and structured and self._ls.documents.is_open(uri):  # still
+            self.answers.prefetch(expected(snapshot, found))
 
     async def several(
         self, method: str, snapshot: Snapshot, invoked: bool
@@ -166,20 +180,17 @@ class Suggesting:
 
         def ask(backend: Backend) -> Awaitable[Suggestion]:
             answer.sent = False
-            return suggest(backend, answer, config.completion, self._ls.workspace.snippets)
+            snippets = partial(self._ls.workspace.snippets, ahead=answer.ahead)
+            return suggest(backend, answer, config.completion, snippets)
 
         # Without one that waits it is only there to be followed.
-        return await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
+        found = await self._ls.engines.ask("completion", ask, lambda: bool(answer.waiting), uri)
+        if answer.late and answer.lingers:  # none has gone on with it
+            self._cache.put(answer.snapshot, found)
+        return found
 
     def _model(self, uri: str) -> str | None:
         """Its name, as far as it is known."""
         with contextlib.suppress(ClLspError):
             return self._ls.engines.of("completion", uri).name
         return None
-
-    async def _prefetches(self, uri: str) -> bool:
-        with contextlib.suppress(ClLspError):
-            traits = await self._ls.engines.of("completion", uri).traits()
-            wanted = self._ls.scopes.of(uri).completion.prefetch and traits.structured
-            return wanted and self._ls.documents.is_open(uri)  # still
-        return False

@@ -7,6 +7,7 @@ that counts, in which the first key then finds all but itself.
 import asyncio
 import contextlib
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lsprotocol import types
@@ -85,7 +86,7 @@ class Warming:
         if not (await backend.traits()).structured:
             return  # nobody knows what another's cache does
         config = self._ls.scopes.of(snapshot.uri).completion
-        at, snippets = Surroundings.of(snapshot), self._ls.workspace.snippets
+        at, snippets = Surroundings.of(snapshot), partial(self._ls.workspace.snippets, ahead=True)
         request = await request_for(backend, at, snapshot, config, snippets)
         request = replace(request, max_tokens=1, lane="completion")
         async with contextlib.aclosing(backend.complete(request, lambda: None)) as chunks:

@@ -5,6 +5,7 @@ A document's snippets are of its own folder only; an open file's text is the edi
 """
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from lsprotocol import types
 from pygls.uris import to_fs_path
 
 from .config import CompletionConfig
-from .context import Windows
 from .documents import Documents, Snapshot
 from .index import Index
 from .indexing import Indexing
@@ -75,6 +75,14 @@ class Workspace:
             self.opened(uri)
         self._read()
 
+    async def read(self, within_s: float) -> bool:
+        """Return when all folders have been read, or after so long; whether they have."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while not all(index.ready for index in self.indexes.values()):
+                    await asyncio.sleep(0.01)
+        return all(index.ready for index in self.indexes.values())
+
     async def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
@@ -117,28 +125,34 @@ class Workspace:
         for root, paths in by_root.items():
             self._say("changed", root, paths)
 
-    def snippets(self, snapshot: Snapshot, prefix: str, suffix: str, windows: Windows) -> Sent:
-        """What goes into the request beside the windows `prefix` and `suffix` of a document."""
+    def snippets(
+        self, snapshot: Snapshot, prefix: str, suffix: str, *, ahead: bool = False
+    ) -> Sent:
+        """What goes into the request beside the windows `prefix` and `suffix` of a document.
+
+        `ahead`: nobody has been there yet, and what is chosen may be for nothing.
+        """
         config = self._config_of(snapshot.uri)
         found = self.find(snapshot.uri) if config.snippets else None
         if found is None:
             return ()
         root, path = found
         index = self.indexes[root]
-        line = snapshot.line
-        if line is None:
-            line, _ = line_at(snapshot.text, snapshot.offset)
-        self._been(snapshot.uri, line)
+        if not ahead:
+            line = snapshot.line
+            if line is None:
+                line, _ = line_at(snapshot.text, snapshot.offset)
+            self._been(snapshot.uri, line)
         if suffix_of(path) not in GRAMMARS and snapshot.language in SUFFIXES:
             path = f"{path}.{SUFFIXES[snapshot.language]}"
         place = Place(path, snapshot.text, snapshot.offset, prefix, suffix)
-        characters = min(config.snippet_characters, windows.prefix // 2)
 
         def anew(place: Place) -> tuple[Snippet, ...]:
             tabs = {path for _, path in self._open_in(root)}
-            return choose(index, place, self._places(root, snapshot.uri), tabs, characters)
+            regions = self._places(root, snapshot.uri)
+            return choose(index, place, regions, tabs, config.snippet_characters)
 
-        chosen = self._steady.get(snapshot.uri, index, place, anew)
+        chosen = self._steady.get(snapshot.uri, index, place, anew, keep=not ahead)
         paths = ((one, Path(root, one.path)) for one in chosen)
         # What lies in a folder of its own inside is that folder's, and may be for another engine.
         own = ((one, path) for one, path in paths if self._root_of(path.as_uri()) == root)

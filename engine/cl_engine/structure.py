@@ -15,6 +15,8 @@ from .stopping import Repetition
 Rule = Literal["line", "block", "suffix"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
+ENDLESS = 5  # blank lines, of a model that will write nothing else
+
 
 @dataclass(frozen=True)
 class StopRules:
@@ -37,7 +39,8 @@ class StopStructure:
         self.hit: Rule | None = None
         self._rules = rules
         self._text = rules.prefix
-        self._shown = self._solid = len(rules.prefix)  # up to the last character not blank
+        self._begin = self._shown = len(rules.prefix)
+        self._solid = self._begin  # up to the last character not blank
         self._lexer: Lexer | None = None
         self._block: Block | None = None
         self._repetition = (
@@ -99,6 +102,8 @@ class StopStructure:
             cut = None
             if event.kind == "end":
                 cut = self._end_line(event.at)
+                if cut is None and self._block and self._lexer.blanks == ENDLESS:
+                    cut = self._end("block", last_end(self._text, event.at, self._begin))
             if cut is None and self._block:
                 cut = self._end("block", self._block.see(event, self._text))
                 if cut is not None and self._repetition:

@@ -77,7 +77,7 @@ async def test_a_fill_has_the_document_s_line_ends_and_repeats_nothing() -> None
     hole = gap("def f():\r\n    |pass\r\n\r\n\r\ng(1)\r\n", "body")
     backend = Said("\n    x = 1\n    return x\n\n\ng(1)\n")
     text = await fills.fill(backend, hole)  # pyright: ignore[reportArgumentType]
-    assert text.rstrip() == "\r\n    x = 1\r\n    return x"
+    assert text == "\r\n    x = 1\r\n    return x"
     [request] = backend.requests
     assert (request.prompt, request.suffix) == ("def f():", "\n\n\ng(1)\n")
     assert request.stop_at == ("block", "suffix") and request.lane == "completion"
@@ -86,8 +86,47 @@ async def test_a_fill_has_the_document_s_line_ends_and_repeats_nothing() -> None
 async def test_a_fill_that_does_not_end_loses_its_unfinished_line() -> None:
     hole = gap("|a\nb\n", "selection", 4)
     backend = Said("one\ntwo\nthr", finish_reason="length")
-    assert await fills.fill(backend, hole) == "one\ntwo\n"  # pyright: ignore[reportArgumentType]
-    assert backend.requests[0].max_tokens == 34 and backend.requests[0].stop_at == ("suffix",)
+    assert await fills.fill(backend, hole) == "one\ntwo"  # pyright: ignore[reportArgumentType]
+    assert backend.requests[0].max_tokens == 33 and backend.requests[0].stop_at == ("suffix",)
+
+
+BELOW = "keep = compute(1)\nprint(keep)\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("text", "selected", "said"),
+    [
+        (f"|a = 1\nb = 2\n{BELOW}", "a = 1\nb = 2\n", f"c = 3\n{BELOW}"),
+        (f"|a = 1\nb = 2\n{BELOW}", "a = 1\nb = 2", "c = 3\nkeep = compute(1)"),
+        (f"|a = 1\n{BELOW}", "a = 1\n", f"c = 3\n\n\n{BELOW}"),
+        (f"def f():\n|    a = 1\n{BELOW}", "    a = 1\n", f"c = 3\n\n{BELOW}x = 2\n"),
+        (f"def f():|\n    pass\n\n\n{BELOW}", "", f"c = 3\n\n\n{BELOW}"),
+        (f"x = [|]\n{BELOW}", "", "c = 3]"),
+    ],
+)
+@pytest.mark.parametrize("structured", [True, False])
+async def test_what_stands_below_is_not_written_again(
+    text: str, selected: str, said: str, end: str, structured: bool
+) -> None:
+    what = "selection" if selected else "body" if "def" in text else "here"
+    at, selected = text.replace("\n", end), selected.replace("\n", end)
+    backend = Said(said)
+    backend.structured = structured
+    hole = gap(at, what, at.index("|") + len(selected))
+    assert await fills.fill(backend, hole) == "c = 3"  # pyright: ignore[reportArgumentType]
+    [request] = backend.requests
+    assert request.suffix is not None and request.suffix[0] in "\n]"
+
+
+async def test_a_line_alone_may_become_several_and_a_part_of_one_may_not() -> None:
+    for text, end, stop_at in (
+        ("|a = 1\nb\n", 6, ("suffix",)),
+        ("|a = 1\nb\n", 5, ("suffix",)),
+        ("x|a = 1\nb\n", 6, ("line", "suffix")),
+        ("|a = 1\nb\n", 4, ("line", "suffix")),
+    ):
+        assert gap(text, "selection", end).stop_at == stop_at
 
 
 async def test_an_engine_without_structure_is_left_where_the_block_ends() -> None:

@@ -92,7 +92,7 @@ async def test_nobody_waits_for_the_index(tmp_path: Path, classes: int, ready_s:
             snapshot = Snapshot(uri, 1, "python", whole, offset + len(typed))
             window = windows.before(snapshot.before), windows.after(snapshot.after)
             began = time.perf_counter()
-            workspace.snippets(snapshot, *window, windows)
+            workspace.snippets(snapshot, *window)
             took.append(time.perf_counter() - began)
     await workspace.close()
     chosen.sort()

@@ -1,4 +1,4 @@
-"""Items for menus and ghost text: ranges, filters, several to choose from, and the time budget."""
+"""Items for menus and ghost text: ranges, filters, and several to choose from."""
 
 import asyncio
 
@@ -108,28 +108,6 @@ async def test_a_newer_key_ends_the_choice(client: LspClient, engine: FakeEngine
     while engine.open:
         await asyncio.sleep(0.01)
     assert engine.cancelled == 1
-
-
-async def test_at_the_time_budget_there_is_what_has_come(
-    client: LspClient, engine: FakeEngine
-) -> None:
-    engine.text, engine.delay_s = "turn some_long_name + 1", 20
-    await client.initialize(options={"completion": {"timeBudgetMs": 600}})
-    client.open(TEXT)
-    [item] = (await client.inline(1, 6))["items"]
-    assert engine.text.startswith(item["insertText"]) and item["insertText"] != engine.text
-    while engine.open:
-        await asyncio.sleep(0.01)
-    assert engine.cancelled == 1
-
-
-async def test_a_budget_that_is_over_before_the_first_word_waits_for_it(
-    client: LspClient, engine: FakeEngine
-) -> None:
-    engine.headers_s = 0.3
-    await client.initialize(options={"completion": {"timeBudgetMs": 100}})
-    client.open(TEXT)
-    assert (await client.inline(1, 6))["items"][0]["insertText"].startswith("tu")
 
 
 SELECTED = {

@@ -160,16 +160,6 @@ async def test_a_block_is_read_to_its_end_and_no_further() -> None:
         await until(lambda: fake.closed == 1)
 
 
-async def test_a_time_budget_is_kept_for_those_who_know_none() -> None:
-    async with foreign("vLLM", pieces=["turn"] + [" x"] * 50, delay_s=0.02) as fake:
-        remote = Remote(EngineConfig(endpoint=fake.url))
-        snapshot = Snapshot("file:///a.py", 0, "python", BEFORE + AFTER, len(BEFORE))
-        found = await suggest(remote, Answer(snapshot), CompletionConfig(time_budget_ms=150))
-        assert found.stop_reason == "time" and found.text.startswith("turn x")
-        assert found.total_ms < 700
-        await remote.close()
-
-
 async def test_chats() -> None:
     for kind in KINDS:
         async with foreign(kind) as fake:

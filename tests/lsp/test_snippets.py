@@ -177,11 +177,31 @@ def test_the_list_stays_while_one_types_and_changes_with_the_code() -> None:
     other = get(f"{head}x = Circle(2){tail}y = circle_of(|)")
     assert len(choices) == 2
     assert set(first) <= set(other)
-    kept = [snippet for snippet in other if snippet in first]
-    assert tuple(kept) == first and other[: len(first)] == first
     index.remove("shapes.py")  # at once, also where nothing else has changed
     assert all(s.path != "shapes.py" for s in get(f"{head}x = Circle(2){tail}y = circle_of(|)"))
-    assert len(choices) == 2
+    assert choices[2] == choices[1]  # for the same place
+
+
+def test_what_another_file_is_now_and_not_ones_own() -> None:
+    index, steady, choices = index_with(FILES), Steady(), []
+    index.ready = True
+
+    def get(text: str) -> str:
+        def anew(here: Place) -> tuple[Snippet, ...]:
+            choices.append(here)
+            return choose(index, here, [], set(), 2000)
+
+        return "".join(snippet.text for snippet in steady.get("u", index, place(text), anew))
+
+    assert "return Circle(" in get("from shapes import circle_of\n\ncircle_of(|)\n")
+    index.put(index_with({"me.py": "x = 1\n"})["me.py"])
+    index.put(index_with(FILES)["shapes.py"])  # as it was
+    get("from shapes import circle_of\n\ncircle_of(a|)\n")
+    assert len(choices) == 1
+    index.put(index_with({"shapes.py": "def circle_of(a, b):\n    return 2\n"})["shapes.py"])
+    found = get("from shapes import circle_of\n\ncircle_of(a, |)\n")
+    assert "circle_of(a, b)" in found and "return Circle(" not in found
+    assert choices[1] == choices[0]
 
 
 @pytest.mark.parametrize("stage", ["near", "ready"])
@@ -228,3 +248,20 @@ def test_a_very_long_document_takes_little_time() -> None:
         steady.get("u", index, here, lambda here: ())
         took.append((time.perf_counter() - began) * 1e3)
     assert min(took[1:]) <= 4
+
+
+def test_what_is_looked_at_ahead_binds_nothing() -> None:
+    index, steady = index_with(FILES), Steady()
+    index.ready = True
+
+    def get(text: str, keep: bool) -> tuple[Snippet, ...]:
+        def anew(here: Place) -> tuple[Snippet, ...]:
+            return choose(index, here, [], set(), 2000)
+
+        return steady.get("u", index, place(text), anew, keep)
+
+    first, second = "x = Circle(|)\n\n\n\nround_things\n", "x = Circle()\n\n\n\nround_things|\n"
+    alone = get(second, True)
+    steady.forget("u")
+    assert get(first, False) != alone
+    assert get(second, True) == alone

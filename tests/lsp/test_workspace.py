@@ -12,7 +12,6 @@ import pytest
 from lsprotocol import types
 
 from cl_lsp.config import CompletionConfig
-from cl_lsp.context import Windows
 from cl_lsp.documents import Documents, Snapshot
 from cl_lsp.workspace import Workspace
 from tests.lsp.client import LspClient
@@ -56,7 +55,7 @@ def open_in(workspace: Workspace, documents: Documents, path: Path, text: str) -
 def sent(workspace: Workspace, uri: str, text: str) -> dict[str, str]:
     before, _, after = text.partition("|")
     snapshot = Snapshot(uri, 1, "python", before + after, len(before))
-    return dict(workspace.snippets(snapshot, before, after, Windows()))
+    return dict(workspace.snippets(snapshot, before, after))
 
 
 async def test_what_an_engine_is_sent(
@@ -185,6 +184,22 @@ async def test_each_folder_for_itself(tmp_path: Path) -> None:
         workspace.configure(lambda uri: CompletionConfig(snippet_characters=0))
         workspace.set_folders([one])
         assert sent(workspace, (one / "me.py").as_uri(), USE) == {}
+
+
+@pytest.mark.parametrize("characters", [5000, 3000, 600, 30])
+async def test_the_setting_alone_says_how_much(tmp_path: Path, characters: int) -> None:
+    """Whatever the window has: a short one may need as much as a long one."""
+    names = [f"gadget_{n:03}" for n in range(100)]
+    bodies = {name: f"def {name}(size):\n    return '{name * 20}'\n" for name in names}
+    write(tmp_path, {f"{name}.py": text for name, text in bodies.items()})
+    async with reading(tmp_path) as (workspace, _):
+        config = CompletionConfig(snippet_characters=characters)
+        workspace.configure(lambda uri: config)
+        text = f"x = {' + '.join(f'{name}()' for name in names[:80])} + |\n"
+        found = sent(workspace, (tmp_path / "me.py").as_uri(), text)
+        taken = sum(len(name) + len(text) + 5 for name, text in found.items())
+        one = len(names[0]) + 3 + len(bodies[names[0]]) + 5
+        assert characters - one < taken <= characters
 
 
 async def test_a_process_that_dies_is_started_once_more(tmp_path: Path) -> None:

@@ -36,8 +36,10 @@ class Typist:
     def ask_soon(
         self, before: str, after: str = AFTER, method: str = "inline"
     ) -> "asyncio.Task[Suggestion | None]":
-        snapshot = Snapshot(URI, next(self._versions), "python", before + after, len(before))
-        return asyncio.create_task(self.ls.suggesting.one(method, snapshot))
+        return asyncio.create_task(self.ls.suggesting.one(method, self.snapshot(before, after)))
+
+    def snapshot(self, before: str, after: str = AFTER) -> Snapshot:
+        return Snapshot(URI, next(self._versions), "python", before + after, len(before))
 
     def work(self) -> list[asyncio.Task]:
         coroutines = ((task, task.get_coro()) for task in asyncio.all_tasks())

@@ -6,12 +6,13 @@
 | in parentheses | likewise; but a block that then opens, as in `if (a) {`, is waited for |
 | in a head, as `int f()` | with the line that closes its block |
 | at the top, or among the members of a type | with the line that closes one construct |
+| at the top, in no bracket | before two blank lines |
 """
 
 import re
 
 from .cursor import is_type, last_end, mark_closed
-from .lexer import Event, Lexer, Open
+from .lexer import APART, Event, Lexer, Open
 
 
 class Braced:
@@ -107,7 +108,8 @@ class Braced:
         # The net for a block that never closes. Closers decide for themselves; `#` is a directive.
         fell = event.blanks > 0 and event.indent < self._floor and first not in ")]}#"
         branch = event.lead in ("else", "elif") and top.closer == "fi" and top.closed
-        if fell or (written and (branch or event.blanks >= 2)):
+        apart = event.blanks >= APART and top is self.lexer.stack[0] and self._floor == 0
+        if fell or (written and (branch or apart)):
             return cut
         if top.at < self._cursor and event.indent <= self._base and first != "{":
             self._head = False  # another statement

@@ -6,12 +6,13 @@
 | in a block | that is less deep than the block |
 | in a head, as `if`, or in parentheses | not deeper, unless it is an `else` or the like |
 | at the top, or among the members of a class | likewise, after one construct with a body |
+| at the top | likewise, after two blank lines |
 """
 
 import re
 
 from .cursor import indent_of, is_type, last_end, mark_closed
-from .lexer import Event, Lexer, Open, width
+from .lexer import APART, Event, Lexer, Open, width
 
 _HANDLERS = ("except", "finally")
 
@@ -79,12 +80,12 @@ class Indented:
         if self._column is not None:
             self._settle(event, text)
         cut = last_end(text, event.at, self._cursor)
-        if event.blanks >= 2 and cut > self._cursor:
-            return cut
         if self._head and (self._plain or not self._inside()):
             self._head, self._construct = False, event.indent > self._base
         if self._inside():
             return cut if event.blanks and event.indent < self._floor else None
+        if event.blanks >= APART and event.indent == self._floor == 0 and cut > self._cursor:
+            return cut
         if not self._is_below(event):
             self._body = self._body or event.indent > self._base
             return None

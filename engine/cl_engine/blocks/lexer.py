@@ -14,6 +14,8 @@ from .grammar import contradicts
 from .languages import Language, Text
 from .patterns import leads, tagged, tokens
 
+APART = 2  # blank lines, which keep the constructs at the top of a file apart
+
 
 @dataclass(slots=True)
 class Open:
@@ -70,7 +72,7 @@ class Lexer:
         self._comment = -1  # offset of the last line comment
         self._fresh = True  # of the line, only blanks have been seen
         self._joined = False  # the line before ended in a backslash
-        self._blanks = 0
+        self.blanks = 0  # blank lines since the last that is not
 
     def events(self, text: str, final: bool = False) -> Iterator[Event]:
         """What is new in `text`, which begins with what it was the last time."""
@@ -114,7 +116,7 @@ class Lexer:
         """The next line's beginning, as soon as it is known whether it is one of the leads."""
         self.pending = first = _skip_blanks(text, self._at)
         if text[first : first + 1] == "\n":
-            self._blanks += 1
+            self.blanks += 1
             self._at = self._line = first + 1
             return Event("end", first, self.stack[-1].text is None)
         lead = leads(self.language, final).match(text, first)
@@ -129,7 +131,7 @@ class Lexer:
         if code and not aside:
             top.line, top.inner = self._line, self.indent
             top.least = self.indent if top.least is None else min(top.least, self.indent)
-        blanks, self._blanks, self._fresh, self._joined = self._blanks, 0, False, False
+        blanks, self.blanks, self._fresh, self._joined = self.blanks, 0, False, False
         return Event("line", first, code, None, self.indent, blanks, lead.group() if lead else "")
 
     def _drop_deeper(self) -> None:
