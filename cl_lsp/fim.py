@@ -80,7 +80,8 @@ TEMPLATES: dict[Family, Template] = {
         "▁<PRE> {prefix}▁<SUF>{suffix}▁<MID>",
         _words("▁<*>", "PRE", "SUF", "MID", "EOT"),
         ("▁<EOT>", " <EOT>", "<EOT>"),
-        name=re.compile(r"code-?llama(?!.*(34b|70b|python)).*"),
+        "# {name}\n{text}\n\n",  # as ours has them
+        re.compile(r"code-?llama(?!.*(34b|70b|python)).*"),
     ),
     "qwen": Template(
         "<|fim_prefix|>{prefix}<|fim_suffix|>{suffix}<|fim_middle|>",

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from bench import circumstances
-from cl_engine.prompt import with_snippets
+from cl_engine.prompt import text_of_snippets
 from cl_engine.tokenizer import Tokenizer
 from embedded_model import SHAPES, Model, attention
 from safetensors.torch import load_file
@@ -95,7 +95,7 @@ def prompt(tokenizer: Tokenizer, case: dict[str, Any], variant: str) -> tuple[li
     place, _, size = variant.partition("-")
     infill = tokenizer.infill
     assert infill is not None
-    before, front, behind = PLACES[place](with_snippets("", case["snippets"][size or "2400"]))
+    before, front, behind = PLACES[place](text_of_snippets(case["snippets"][size or "2400"]))
     suffix = tokenizer.encode_infilling(case["suffix"])[:SUFFIX]
     suffix += tokenizer.encode_infilling(behind) if behind else []
     lead = tokenizer.encode(before) if before else []

@@ -17,7 +17,7 @@ from .generation import default_new_tokens, prompt_room
 from .llamacpp import InfillEnvelope
 from .loader import LoadedModel
 from .loop import Engine, Generation, Job
-from .prompt import Prompt, completion_prompt, infilling_prompt, order_of, with_snippets
+from .prompt import Prompt, completion_prompt, infilling_prompt, order_of
 from .registry import Registry
 from .requests import (
     DEFAULT_COMPLETION,
@@ -107,8 +107,8 @@ def prompt_of(
             raise InvalidRequest(f"prompt: longer than {room} tokens, and all of it is to be told")
         return replace(prompt, healable=0, scored=True) if body.scored else prompt
     order = body.order or order_of(model.identity.label, healed=True)
-    prefix = with_snippets(one, [(s.filename, s.text) for s in body.input_extra])
-    return infilling_prompt(model.tokenizer, prefix, body.suffix, room, order)
+    snippets = [(s.filename, s.text) for s in body.input_extra]
+    return infilling_prompt(model.tokenizer, one, body.suffix, room, order, snippets)
 
 
 def ids_prompt(model: LoadedModel, ids: list[int], room: int) -> Prompt:

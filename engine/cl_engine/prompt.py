@@ -14,6 +14,7 @@ from .errors import InvalidRequest, Unsupported
 from .tokenizer import Tokenizer
 
 Order = Literal["spm", "psm"]
+Snippets = Sequence[tuple[str, str]]  # pieces of other files: name and text
 # How many tokens the healing takes off at most; docs/healing.md has the measurement.
 HEALING_DEPTH = 4
 # A prompt too long for the context loses whole steps, so that typing keeps the KV cache.
@@ -65,20 +66,25 @@ def completion_prompt(tokenizer: Tokenizer, text: str, limit: int) -> Prompt:
     """
     _check_room(limit - 1)
     near = text[-limit * LONGEST_PIECE :]
-    ids, cut = _keep_end(tokenizer.encode(near), limit - 1)
+    ids, cut = _keep_end(tokenizer.encode(near), limit - 1, limit)
     dropped = len(text) - len(near) + _characters(tokenizer, cut, dummy_spaces=1)
     return Prompt([tokenizer.bos, *ids], healable=len(ids), dropped=dropped)
 
 
 def infilling_prompt(
-    tokenizer: Tokenizer, prefix: str, suffix: str, limit: int, order: Order = "spm"
+    tokenizer: Tokenizer,
+    prefix: str,
+    suffix: str,
+    limit: int,
+    order: Order = "spm",
+    snippets: Snippets = (),
 ) -> Prompt:
     """The prompt that asks for what stands between `prefix` and `suffix`, at most `limit` ids.
 
-    Too long a prompt keeps the text next to the cursor: the suffix may take a quarter of the room
-    and what the prefix leaves. Raises Unsupported if the vocabulary has no infilling pieces, and
-    InvalidRequest if `limit` leaves no room. Source: Meta's `infilling_prompt_tokens`; an empty
-    part stays an infilling prompt, as there.
+    Too long a prompt keeps the text next to the cursor: the beginning of the snippets goes first;
+    the suffix may take a quarter of the room and what the prefix leaves. Raises Unsupported if the
+    vocabulary has no infilling pieces, and InvalidRequest if `limit` leaves no room. Source: Meta's
+    `infilling_prompt_tokens`; an empty part stays an infilling prompt, as there.
     """
     infill = tokenizer.infill
     if infill is None:
@@ -89,24 +95,31 @@ def infilling_prompt(
     before, after = tokenizer.encode(near), tokenizer.encode_infilling(below)
     kept = max(room // 4, room - len(before))
     after, cut_after = after[:kept], after[kept:]
-    before, cut_before = _keep_end(before, room - len(after))
+    before, cut_before = _keep_end(before, room - len(after), limit)
     dropped = len(prefix) - len(near) + len(suffix) - len(below)
     dropped += _characters(tokenizer, cut_before, dummy_spaces=1)
     dropped += _characters(tokenizer, cut_after)
+    others = text_of_snippets(snippets)
+    few = others[-limit * LONGEST_PIECE :]
+    lead = tokenizer.encode(few) if few else []
+    lead, cut_lead = _keep_end(lead, room - len(after) - len(before), limit)
+    dropped += len(others) - len(few) + _characters(tokenizer, cut_lead, dummy_spaces=1)
+    head = [tokenizer.bos, *lead, infill.prefix]
     if order == "psm":
-        ids = [tokenizer.bos, infill.prefix, *before, infill.suffix, *after, infill.middle]
+        ids = [*head, *before, infill.suffix, *after, infill.middle]
         return Prompt(ids, healable=0, dropped=dropped)
-    ids = [tokenizer.bos, infill.prefix, infill.suffix, *after, infill.middle, *before]
+    ids = [*head, infill.suffix, *after, infill.middle, *before]
     return Prompt(ids, healable=len(before), dropped=dropped)
 
 
-def with_snippets(prefix: str, snippets: Sequence[tuple[str, str]]) -> str:
-    """`prefix` behind pieces of other files, (name, text) each: the first to go if all is too much.
+def text_of_snippets(snippets: Snippets) -> str:
+    """As it stands before an infilling prompt: there it is the same while one types, and when what
+    stands after the cursor becomes another. `docs/performance-log.md` has the other places.
 
-    In front of it they stay what they are while one types, as llama.cpp's server has them.
+    >>> text_of_snippets([("a.py", "A = 1\\n"), ("b.py", " ")])
+    '# a.py\\nA = 1\\n\\n'
     """
-    parts = [f"# {name}\n{text.rstrip()}\n\n" for name, text in snippets if text.strip()]
-    return "".join(parts) + prefix
+    return "".join(f"# {name}\n{text.rstrip()}\n\n" for name, text in snippets if text.strip())
 
 
 def split_fill(text: str) -> tuple[str, str]:
@@ -128,11 +141,11 @@ def _check_room(room: int) -> None:
         raise InvalidRequest("the context has no room for a prompt: ask for fewer new tokens")
 
 
-def _keep_end(ids: list[int], room: int) -> tuple[list[int], list[int]]:
-    """The last ids that fit into `room`, cut at whole steps, and those before the cut."""
+def _keep_end(ids: list[int], room: int, limit: int) -> tuple[list[int], list[int]]:
+    """The last ids that fit into `room`, cut at whole steps of `limit`, and those before."""
     if len(ids) <= room:
         return ids, []
-    step = max(1, min(TRIM_STEP, room // 4))
+    step = max(1, min(TRIM_STEP, limit // 4))
     cut = -(-(len(ids) - room) // step) * step
     return ids[cut:], ids[:cut]
 

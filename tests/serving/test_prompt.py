@@ -4,7 +4,7 @@ from typing import cast
 
 import pytest
 from cl_engine.errors import InvalidRequest, Unsupported
-from cl_engine.prompt import Prompt, completion_prompt, heal, infilling_prompt, split_fill
+from cl_engine.prompt import Order, Prompt, completion_prompt, heal, infilling_prompt, split_fill
 from cl_engine.tokenizer import InfillIds, Tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +106,48 @@ def test_the_cut_moves_in_steps() -> None:
         prompt = completion_prompt(TOK, text + " a" * extra, 1024)
         starts.add(tuple(prompt.ids[1:40]))
     assert len(starts) == 2  # one hundred keys, one jump
+
+
+OTHERS = [("a.py", "ALPHA = 1\n"), ("empty.py", " \n"), ("b.py", "BETA = 2\n\n\n")]
+OTHERS_TEXT = "# a.py\nALPHA = 1\n\n# b.py\nBETA = 2\n\n"
+
+
+@pytest.mark.parametrize("order", ["spm", "psm"])
+def test_other_files_stand_before_the_prompt_for_the_hole(order: Order) -> None:
+    alone = infilling_prompt(TOK, "x = ", "y\n", 1024, order)
+    prompt = infilling_prompt(TOK, "x = ", "y\n", 1024, order, OTHERS)
+    lead = TOK.encode(OTHERS_TEXT)
+    assert prompt.ids == [TOK.bos, *lead, *alone.ids[1:]]
+    assert (prompt.healable, prompt.dropped) == (alone.healable, 0)
+
+
+@given(st.integers(20, 200), st.integers(0, 100), st.integers(0, 100), st.integers(0, 100))
+def test_of_a_long_prompt_other_files_go_first(
+    limit: int, lines: int, below: int, beside: int
+) -> None:
+    prefix, suffix = (
+        "".join(f"a{i}\n" for i in range(lines)),
+        "".join(f"b{i}\n" for i in range(below)),
+    )
+    text = "".join(f"c{i}\n" for i in range(beside))
+    alone = infilling_prompt(TOK, prefix, suffix, limit)
+    prompt = infilling_prompt(TOK, prefix, suffix, limit, "spm", [("c.py", text)])
+    assert len(prompt.ids) <= limit
+    lead = len(prompt.ids) - len(alone.ids)
+    assert prompt.ids[1 + lead :] == alone.ids[1:]  # nothing of the file itself makes room
+    whole = f"# c.py\n{text.rstrip()}\n\n" if beside else ""
+    kept = TOK.to_bytes(prompt.ids[1 : 1 + lead]).decode()
+    assert f" {whole}".endswith(kept)
+    assert prompt.dropped - alone.dropped == len(whole) - len(kept) + (kept == f" {whole}")
+
+
+def test_with_too_many_other_files_the_cut_moves_in_steps() -> None:
+    others = [("c.py", "".join(f"line {i}\n" for i in range(400)))]
+    starts = set()
+    for extra in range(100):
+        ids = infilling_prompt(TOK, " a" * extra, "", 1024, "spm", others).ids
+        starts.add(tuple(ids[1:40]))
+    assert len(starts) == 2
 
 
 def test_no_room_is_refused() -> None:
