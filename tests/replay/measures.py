@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from tests.replay.sheet import PAIRS, Sheet
@@ -81,6 +81,10 @@ class Tally:
     silent: Counter[str] = field(default_factory=Counter)  # by reason
     took_ms: list[float] = field(default_factory=list)
     computed: list[int] = field(default_factory=list)  # tokens of each prompt that were not cached
+
+    def __add__(self, other: "Tally") -> "Tally":
+        names = (each.name for each in fields(self))
+        return Tally(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
     def faulty(self, fault: str) -> int:
         return sum(name == fault for name, *_ in self.faults)

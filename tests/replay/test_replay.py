@@ -108,10 +108,25 @@ def test_only_features_that_are_there_are_switched() -> None:
         variants("-nothing")
 
 
+def test_what_a_feature_brings_is_all_of_them_less_the_others() -> None:
+    def counted(saved: float, free: float) -> dict:
+        return {"saved_keys": saved, "without_engine": {"all": free}}
+
+    results = {
+        "single": {"all": counted(0.5, 0.7), "-prefetch": counted(0.5, 0.6)},
+        "across": {"all": counted(0.4, 0.7)},
+    }
+    assert bench.brings(results) == {
+        "prefetch": {"single": {"saved_keys": 0.0, "without_engine": 0.1}}
+    }
+    assert bench.measured({"a": {"b": 0}}, "a.b")
+    assert not bench.measured({"a": {"b": 0}}, "a.c")
+
+
 def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "replay.jsonl"
     bench.main(
-        ["--files", "2", "--across", "0", "--hurried", "0", "--features", "all", "--out", str(out)]
+        [*"--files 2 --across 0 --hurried 0 --features all --jobs 2 --out".split(), str(out)]
     )
     line = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == line
