@@ -125,9 +125,8 @@ def test_what_a_feature_brings_is_all_of_them_less_the_others() -> None:
 
 def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "replay.jsonl"
-    bench.main(
-        [*"--files 2 --across 0 --hurried 0 --features all --jobs 2 --out".split(), str(out)]
-    )
+    few = ["--files", "2", "--across", "0", "--hurried", "0", "--jobs", "2"]
+    bench.main([*few, "--features", "all", "--out", str(out)])
     line = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == line
     assert line.keys() >= {"device", "commit", "command", "torch", "bars", "pass", "seconds"}
