@@ -6,33 +6,27 @@ and so depend on no clock; `hurried` by one who does not. `session.py` says how.
 """
 
 import argparse
-import asyncio
 import json
 import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from bench import circumstances
 from bench_bars import Bar, judge
 from eval_embedded import held_out_files
 
-from cl_lsp import daemon
-from tests.conftest import USERS, cl_lsp
-from tests.replay.features import ALL, FEATURES, variants
-from tests.replay.holes import Hole, across, single
+from tests.replay.features import ALL, variants
+from tests.replay.holes import across, single
 from tests.replay.measures import Tally
-from tests.replay.session import Person, replay
+from tests.replay.runs import run
+from tests.replay.session import Person
 
 BARS = (
     Bar("single.all.repeated_suffix", most=0),
@@ -42,41 +36,6 @@ BARS = (
     Bar("brings.prefetch.single.without_engine", least=0.0001),
 )
 TOGETHER = 8  # holes that are typed into one daemon, at most
-
-
-@contextmanager
-def user() -> Iterator[Path]:
-    """A user of the machine, with a daemon of its own, which is stopped at the end."""
-    with tempfile.TemporaryDirectory(prefix="clr") as name:
-        folder = Path(name)
-        places = {variable: str(folder / part) for variable, part in USERS}
-        for place in places.values():
-            Path(place).mkdir(mode=0o700)
-        with patch.dict(os.environ, places):
-            try:
-                yield folder
-            finally:
-                cl_lsp("stop")
-                for process in daemon._started:
-                    process.wait(10)
-
-
-def run(
-    files: dict[str, str], variant: str, person: Person, many: bool, holes: list[Hole]
-) -> Tally:
-    """One variant, with a daemon that has nothing cached; `many`: the package's files are there."""
-    feature = FEATURES.get(variant.removeprefix("-"))
-    with user() as home:
-        for path, text in files.items() if many else ():
-            place = home / "w" / path
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(text)
-        (home / "w").mkdir(exist_ok=True)
-        asked = [(hole, files[hole.path]) for hole in holes]
-        if feature is None:
-            return asyncio.run(replay(asked, home / "w", person, {}))
-        with feature.off():
-            return asyncio.run(replay(asked, home / "w", person, feature.settings))
 
 
 def brings(results: dict[str, Any]) -> dict[str, Any]:
