@@ -6,6 +6,7 @@ and so depend on no clock; `hurried` by one who does not. `session.py` says how.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -23,8 +24,8 @@ from bench_bars import Bar, judge
 from eval_embedded import held_out_files
 
 from tests.replay.features import ALL, variants
-from tests.replay.holes import across, single
-from tests.replay.measures import Tally
+from tests.replay.holes import Hole, across, package_of, read_packages, single
+from tests.replay.measures import Tally, gain
 from tests.replay.runs import run
 from tests.replay.session import Person
 
@@ -38,17 +39,21 @@ BARS = (
 TOGETHER = 8  # holes that are typed into one daemon, at most
 
 
-def brings(results: dict[str, Any]) -> dict[str, Any]:
-    """What each feature that was switched off brings: by set, all of them less all but this one."""
+def brings(tallies: dict[str, dict[str, Tally]]) -> dict[str, Any]:
+    """What each feature that was switched off brings, by set: all of them against all but it."""
     found: dict[str, Any] = {}
-    for name, runs in results.items():
+    for name, runs in tallies.items():
         for variant in (v for v in runs if v != ALL and ALL in runs):
-            whole, without = runs[ALL], runs[variant]
-            free = (run["without_engine"]["all"] for run in (whole, without))
-            found.setdefault(variant[1:], {})[name] = {
-                "saved_keys": round(whole["saved_keys"] - without["saved_keys"], 4),
-                "without_engine": round(next(free) - next(free), 4),
-            }
+            found.setdefault(variant[1:], {})[name] = gain(runs[ALL], runs[variant])
+    return found
+
+
+def few_of(holes: list[Hole]) -> list[list[Hole]]:
+    """Of one package each, in the same order."""
+    found: list[list[Hole]] = []
+    for _, group in itertools.groupby(holes, lambda hole: package_of(hole.path)):
+        those = list(group)
+        found += [those[at : at + TOGETHER] for at in range(0, len(those), TOGETHER)]
     return found
 
 
@@ -64,6 +69,9 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=12, help="held-out files with holes")
     parser.add_argument("--across", type=int, default=12, help="holes that need another file")
+    parser.add_argument(
+        "--packages", type=Path, help="folder of whole packages for these, instead of the files"
+    )
     parser.add_argument("--features", default="", help="all,-prefetch,…; all of them if not given")
     parser.add_argument("--hurried", type=int, default=6, help="of them, also typed in time")
     parser.add_argument("--key-ms", type=float, default=200, help="between two keys of these")
@@ -82,28 +90,32 @@ def main(arguments: list[str]) -> int:
     closes = not args.no_closing
     persons = {"hurried": Person(args.key_ms / 1e3, closes=closes)}
     files = held_out_files()
+    whole = read_packages(args.packages) if args.packages else files
     sets = {
         "single": single(files, args.files, args.seed),
-        "across": across(files, args.across, args.seed),
+        "across": across(whole, args.across, args.seed),
         "hurried": single(files, min(args.files, args.hurried), args.seed),
     }
-    results: dict[str, Any] = {name: {} for name, holes in sets.items() if holes}
-    for name in results:
+    sets = {name: holes for name, holes in sets.items() if holes}
+    tallies: dict[str, dict[str, Tally]] = {name: {} for name in sets}
+    results: dict[str, Any] = {name: {} for name in sets}
+    for name, holes in sets.items():
         jobs = 1 if name == "hurried" else args.jobs
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            few = [sets[name][at : at + TOGETHER] for at in range(0, len(sets[name]), TOGETHER)]
+            few = few_of(holes)
             person = persons.get(name, Person.patient(closes))
+            texts = whole if name == "across" else files
             runs = {
-                variant: pool.map(partial(run, files, variant, person, name == "across"), few)
+                variant: pool.map(partial(run, texts, variant, person, name == "across"), few)
                 for variant in chosen
             }
-            for variant, tallies in runs.items():
-                tally = sum(tallies, Tally())
+            for variant, parts in runs.items():
+                tally = tallies[name][variant] = sum(parts, Tally())
                 results[name][variant] = tally.result()
                 print(f"{name} {variant}: {json.dumps(results[name][variant])}", file=sys.stderr)
                 for fault in tally.faults if args.show else ():
                     print(*map(repr, fault), sep="\n  ", file=sys.stderr)
-    results["brings"] = brings(results)
+    results["brings"] = brings(tallies)
     verdicts = judge(results, [bar for bar in BARS if measured(results, bar.name)])
     passed = all(verdict["pass"] for verdict in verdicts.values())
     line = json.dumps(

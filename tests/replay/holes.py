@@ -7,7 +7,7 @@ of a line that uses what another file of the package defines.
 import random
 import re
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from tests.replay.sheet import Sheet
 
@@ -72,7 +72,7 @@ def across(files: dict[str, str], count: int, seed: int = 0) -> list[Hole]:
     for path, text in sorted(files.items()):
         own = set(DEFINED.findall(text))
         others = {
-            n for p in files if _package(p) == _package(path) for n in DEFINED.findall(files[p])
+            n for p in files if package_of(p) == package_of(path) for n in DEFINED.findall(files[p])
         }
         for name in sorted(others - own):
             uses = list(re.finditer(rf"^(?!.*\bimport\b)[^\n#'\"]*\b{name}(?=[(:.])", text, re.M))
@@ -82,5 +82,12 @@ def across(files: dict[str, str], count: int, seed: int = 0) -> list[Hole]:
     return sorted(rng.sample(found, min(count, len(found))), key=lambda h: (h.path, h.start))
 
 
-def _package(path: str) -> str:
+def package_of(path: str) -> str:
     return path.partition("/")[0]
+
+
+def read_packages(folder: Path) -> dict[str, str]:
+    """The sources of whole packages, each a folder of it; `held_out_files` has parts of some."""
+    paths = (path for path in sorted(folder.rglob("*")) if path.suffix in (".py", ".js"))
+    texts = {path.relative_to(folder).as_posix(): path.read_text() for path in paths}
+    return {path: text for path, text in texts.items() if 500 <= len(text) <= 120_000}

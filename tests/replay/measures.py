@@ -71,6 +71,7 @@ class Tally:
     characters: int = 0
     plain_keys: int = 0
     keys: int = 0
+    spent: list[int] = field(default_factory=list)  # keys of each hole
     requests: int = 0
     late: int = 0  # the next key came first
     shown: int = 0
@@ -111,6 +112,19 @@ class Tally:
             },
             "silent": dict(sorted(self.silent.items())),
         }
+
+
+def gain(whole: Tally, without: Tally) -> dict[str, float]:
+    """What a feature brings: shares of keys and requests; keys a hole and their standard error."""
+    keys = [b - a for a, b in zip(whole.spent, without.spent, strict=True)]
+    error = statistics.stdev(keys) / len(keys) ** 0.5 if len(keys) > 1 else 0.0
+    one, other = whole.result(), without.result()
+    return {
+        "saved_keys": round(one["saved_keys"] - other["saved_keys"], 4),
+        "keys_per_hole": round(statistics.fmean(keys), 3),
+        "error": round(error, 3),
+        "without_engine": round(one["without_engine"]["all"] - other["without_engine"]["all"], 4),
+    }
 
 
 WITHOUT_ENGINE = ("typed", "prefetched", "adopted")

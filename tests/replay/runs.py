@@ -11,7 +11,7 @@ from unittest.mock import patch
 from cl_lsp import daemon
 from tests.conftest import USERS, cl_lsp
 from tests.replay.features import FEATURES
-from tests.replay.holes import Hole
+from tests.replay.holes import Hole, package_of
 from tests.replay.measures import Tally
 from tests.replay.session import Person, replay
 
@@ -39,7 +39,10 @@ def run(
     """One variant, with a daemon that has nothing cached; `many`: the package's files are there."""
     feature = FEATURES.get(variant.removeprefix("-"))
     with user() as home:
-        for path, text in files.items() if many else ():
+        packages = {package_of(hole.path) for hole in holes}
+        for path, text in files.items():
+            if not many or package_of(path) not in packages:
+                continue
             place = home / "w" / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(text)

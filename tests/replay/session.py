@@ -66,7 +66,7 @@ class Session:
         tally.holes += 1
         tally.characters += len(sheet.todo)
         tally.plain_keys += presses(sheet.todo)
-        pressed = True
+        pressed, keys_before = True, tally.keys
         while sheet.todo:
             if pressed:
                 older, (sheet, edit) = sheet, press(sheet, self.person.closes)
@@ -87,6 +87,7 @@ class Session:
             tally.accepted_characters += len(sheet.todo) - len(after.todo)
             tally.keys += keys
             sheet = after
+        tally.spent.append(tally.keys - keys_before)
         client.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
 
     async def _ask(self, client: LspClient, uri: str, sheet: Sheet) -> dict[str, Any] | None:

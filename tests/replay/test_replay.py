@@ -1,6 +1,7 @@
 """The bench's short form: the real server and engine, and a scripted engine with every fault."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from unittest.mock import patch
 
@@ -10,7 +11,8 @@ from eval_embedded import held_out_files
 from tests.lsp.fake_engine import FakeEngine, Stream, serving
 from tests.replay import __main__ as bench
 from tests.replay.features import FEATURES, variants
-from tests.replay.holes import Hole, across, single
+from tests.replay.holes import Hole, across, read_packages, single
+from tests.replay.measures import Tally
 from tests.replay.session import Person, replay
 
 TEXT = "def f(x):\n    \n    return total_of(x)\n"
@@ -101,6 +103,13 @@ def test_holes_are_where_something_is_to_be_written() -> None:
         assert len(sheet.todo) < 400
 
 
+def test_whole_packages_are_read_from_their_folders(tmp_path: Path) -> None:
+    for path, length in {"a-1/a/x.py": 600, "a-1/a/short.py": 10, "b-2/y.js": 700}.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x" * length)
+    assert read_packages(tmp_path).keys() == {"a-1/a/x.py", "b-2/y.js"}
+
+
 def test_only_features_that_are_there_are_switched() -> None:
     assert variants("") == ["all", *(f"-{name}" for name in FEATURES)]
     assert variants("all,-prefetch") == ["all", "-prefetch"]
@@ -109,16 +118,26 @@ def test_only_features_that_are_there_are_switched() -> None:
 
 
 def test_what_a_feature_brings_is_all_of_them_less_the_others() -> None:
-    def counted(saved: float, free: float) -> dict:
-        return {"saved_keys": saved, "without_engine": {"all": free}}
+    def counted(spent: list[int], prefetched: int) -> Tally:
+        by = Counter({"prefetched": prefetched})
+        return Tally(plain_keys=20, keys=sum(spent), spent=spent, requests=10, by=by)
 
-    results = {
-        "single": {"all": counted(0.5, 0.7), "-prefetch": counted(0.5, 0.6)},
-        "across": {"all": counted(0.4, 0.7)},
+    tallies = {
+        "single": {"all": counted([2, 4], 2), "-prefetch": counted([4, 4], 1)},
+        "across": {"all": counted([3], 0)},
     }
-    assert bench.brings(results) == {
-        "prefetch": {"single": {"saved_keys": 0.0, "without_engine": 0.1}}
-    }
+    found = {"saved_keys": 0.1, "keys_per_hole": 1, "error": 1, "without_engine": 0.1}
+    assert bench.brings(tallies) == {"prefetch": {"single": found}}
+
+
+def test_those_who_type_at_once_share_no_package() -> None:
+    holes = [Hole(f"{name}/{n}.py", "line", 0, 1) for name in "ab" for n in range(9)]
+    few = bench.few_of(holes)
+    assert [len(part) for part in few] == [8, 1, 8, 1]
+    assert sum(few, []) == holes
+
+
+def test_a_bar_is_for_what_was_measured() -> None:
     assert bench.measured({"a": {"b": 0}}, "a.b")
     assert not bench.measured({"a": {"b": 0}}, "a.c")
 
