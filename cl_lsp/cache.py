@@ -7,7 +7,7 @@ from .ahead import finishes
 from .brackets import auto_closed, merge_closers
 from .completion import Suggestion
 from .documents import Snapshot
-from .surroundings import unix
+from .surroundings import unix_before
 from .syntax import state_at
 
 KEPT = 4  # suggestions of a document; each keeps the text that it was made for
@@ -36,7 +36,8 @@ class Known:
             return Suggestion(stop_reason=self.found.stop_reason) if done else None
         text = left
         if closers:
-            opened = state_at(snapshot.language, unix(snapshot.before)).stack
+            before = unix_before(snapshot.before)
+            opened = state_at(snapshot.language, before, snapshot.marks).stack
             text = merge_closers(left, closers, snapshot.language, opened)
         return Suggestion(text, len(closers), "typed", written=left)
 

@@ -50,7 +50,7 @@ class Gate:
             return Reason.GLOB
         if config.in_comments and config.in_strings:
             return None
-        match inside(snapshot.language, snapshot.before):
+        match inside(snapshot.language, snapshot.before, snapshot.marks):
             case "comment" if not config.in_comments:
                 return Reason.COMMENT
             case "string" if not config.in_strings:
@@ -98,11 +98,11 @@ class Gate:
         return Reason.IGNORED if ignored else None
 
     def _matches(self, uri: str, patterns: tuple[str, ...]) -> bool:
-        path, scope = self._scopes.path(uri), self._scopes.scope(uri)
+        path = self._scopes.path(uri)
         if path is None or not patterns:
             return False
-        roots = {scope.folder, scope.table} - {None} or {top_of(path.parent), Path(path.anchor)}
-        paths = (path.relative_to(root).as_posix() for root in roots if root is not None)
+        roots = self._scopes.roots(uri) or {top_of(path.parent), Path(path.anchor)}
+        paths = (path.relative_to(root).as_posix() for root in roots)
         return any(map(_spec(patterns).match_file, paths))
 
 

@@ -2,8 +2,9 @@
 
 A file is left out if either kind of file says so; within a kind the deepest folder decides, and the
 last pattern, as in git. Folders count up to the repository's root; outside of a repository, up to
-the user's home. Rules read the files once: who learns of a change makes new ones, for which only
-files that are other than before are compiled.
+the user's home; git's own lists for the repository and the user are the weakest. Rules read the
+files once: who learns of a change makes new ones, for which only files that are other than before
+are compiled.
 """
 
 import os
@@ -12,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from pathspec import GitIgnoreSpec
 
+from . import git
 from .privacy import is_private, is_private_folder
 
 FILES = (".gitignore", ".cl-lsp-ignore")
@@ -33,8 +35,12 @@ class Rules:
         self._root, self._top = root, top_of(root)
         self._above = "" if root == self._top else root.relative_to(self._top).as_posix() + "/"
         self._specs: dict[tuple[str, str], GitIgnoreSpec | None] = {}
-        self._excluded = _read(self._top / ".git" / "info" / "exclude")
-        self._hidden = any(self._names(f"{folder}/") for folder in _folders(f"{self._above}x"))
+        above, lists = _folders(f"{self._above}x"), git.excludes(self._top)
+        files = [self._top / folder / kind for folder in ["", *above][:-1] for kind in FILES]
+        # What counts here and lies elsewhere: who watches the folder does not see it change.
+        self.elsewhere = {path: git.signature(path) for path in (*lists, *files)}
+        self._lists = [_read(path) for path in lists]
+        self._hidden = any(self._names(f"{folder}/") for folder in above)
 
     def ignores(self, path: str) -> bool:
         """Whether a file is left out, or a folder that it is in."""
@@ -81,8 +87,9 @@ class Rules:
             inside = path[len(folder) + 1 :] if folder else path
             if spec is not None and (said := spec.check_file(inside).include) is not None:
                 return said
-        last = self._excluded if kind == ".gitignore" else None
-        return last is not None and bool(last.check_file(path).include)
+        lists = self._lists if kind == ".gitignore" else []
+        said = (spec.check_file(path).include for spec in lists if spec is not None)
+        return next((one for one in said if one is not None), False)
 
     def _spec(self, folder: str, kind: str) -> GitIgnoreSpec | None:
         if (folder, kind) not in self._specs:
@@ -98,24 +105,19 @@ def _folders(path: str) -> list[str]:
 def top_of(folder: Path) -> Path:
     """Where a folder's project begins: the root of its repository, or else the user's home, or the
     disk."""
-    folders = [folder, *folder.parents]
     home = Path(os.path.expanduser("~"))
-    last = home if home in folders else folders[-1]
-    return next((one for one in folders if os.path.lexists(one / ".git")), last)
+    last = home if home in (folder, *folder.parents) else Path(folder.anchor)
+    return git.repository_of(folder) or last
 
 
 def _read(path: Path) -> GitIgnoreSpec | None:
     """A file's patterns; a bad one is left out. None: there is none, or nothing in it."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    signature = found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
-    return _compiled(path, signature)
+    signature = git.signature(path)
+    return _compiled(path, signature) if signature else None
 
 
 @lru_cache(1000)
-def _compiled(path: Path, _signature: tuple[int, ...]) -> GitIgnoreSpec | None:
+def _compiled(path: Path, _signature: git.Signature) -> GitIgnoreSpec | None:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -20,6 +20,7 @@ from .records import Record, read_record
 from .scan import Scan, Update
 
 NICE = 10
+LOOK_S = 1.0  # without a job, until it is looked whether ignore files outside of folders changed
 QUIET_MS, LONGEST_MS = 50, 500  # without a change, and in all, until changes are told
 
 
@@ -36,15 +37,28 @@ class Indexer:
         self._readers = Readers(lambda *answer: self.jobs.put(("answer", *answer)))
 
     def run(self) -> None:
-        while (job := self.jobs.get()) is not None:
+        while (job := self._next()) is not None:
             kind, *rest = job
             if kind == "folders":
                 self._folders(*rest)
             elif kind == "answer":
                 self._answer(*rest)
+            elif kind == "look":
+                self._look()
             elif rest and rest[0] in self._scans:
                 self._changes(rest[0], kind, *rest[1:])
             self._read()
+
+    def _next(self) -> tuple[Any, ...] | None:
+        try:
+            return self.jobs.get(timeout=LOOK_S)
+        except queue.Empty:
+            return ("look",)
+
+    def _look(self) -> None:
+        for root, scan in self._scans.items():
+            if scan.is_outdated():
+                self._give(root, scan.all())
 
     def _folders(self, roots: list[str]) -> None:
         for gone in self._scans.keys() - roots:

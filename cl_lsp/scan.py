@@ -50,6 +50,10 @@ class Scan:
             while (taken := self.take()) is not None:
                 yield from self.read(*taken, read_record(self.root, taken[0]))
 
+    def is_outdated(self) -> bool:
+        """Whether ignore files outside of the folder are others than when all was looked at."""
+        return Rules(self.root).elsewhere != self._rules.elsewhere
+
     def take(self) -> tuple[str, Signature] | None:
         """The next file of the backlog."""
         if (taken := self.backlog.take()) is not None:
@@ -73,7 +77,8 @@ class Scan:
     def changed(self, paths: Iterable[str]) -> Iterator[Update]:
         """What a change of these files, or folders, makes of the index."""
         paths = set(paths)
-        if len(paths) > MANY or any(PurePosixPath(path).name in DECIDING for path in paths):
+        decides = any(PurePosixPath(path).name in DECIDING for path in paths)
+        if len(paths) > MANY or decides or self.is_outdated():
             yield from self.all()
             return
         if not all(is_source(path) for path in paths):

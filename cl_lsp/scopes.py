@@ -11,7 +11,7 @@ from typing import Any
 from pygls.uris import to_fs_path
 
 from .config import Config
-from .settings import FILE, Files, Problem, Source, merged, outside, user_file
+from .settings import FILE, Files, Problem, Source, folders_of, merged, outside, user_file
 
 LOOK_S = 2.0
 
@@ -51,6 +51,7 @@ class Scopes:
         self._files, self._user = Files(), list[Source]()
         self._configs: dict[Scope, Config] = {}
         self._problems: dict[Scope, list[Problem]] = {}
+        self._above: dict[Path, list[Path]] = {}  # of the folders, those above with settings
         self._scope_of: dict[str, Scope] = {}
         self._said: dict[str, str] = {}
         self._stamps: list[tuple[int, int] | None] = []
@@ -81,6 +82,12 @@ class Scopes:
         """Of the file that a document is, or is part of; None if there is none."""
         return path_of(self.owner(uri))
 
+    def roots(self, uri: str) -> set[Path]:
+        """The folders to which the patterns for a document may be relative; they hold it."""
+        scope = self.scope(uri)
+        above = self._above.get(scope.folder, []) if scope.folder else []
+        return {root for root in (scope.folder, scope.table, *above) if root is not None}
+
     @property
     def main(self) -> str:
         """The URI of the first folder, for what is asked before a document is."""
@@ -103,6 +110,9 @@ class Scopes:
         self._user = self._files.of_user()
         self._configs, self._problems = {}, {}
         self._scope_of.clear()
+        self._above = {
+            f: [one for one in folders_of(f) if (one / FILE).exists()] for f in self.folders
+        }
         tables, folders = self._files.tables, {None, *self.folders}
         opened = [Scope(folder, innermost(folder, tables)) for folder in self.folders]
         kept = [s for s in before if s.folder in folders and s.table in {None, *tables}]
@@ -131,7 +141,8 @@ class Scopes:
         self._said = new
 
     def _stamp(self) -> list[tuple[int, int] | None]:
-        return [_stamp(path) for path in (user_file(), *(f / FILE for f in self.folders))]
+        files = (inner / FILE for folder in self.folders for inner in folders_of(folder))
+        return [_stamp(path) for path in (user_file(), *files)]
 
 
 def listed(source: str, texts: list[str]) -> str:

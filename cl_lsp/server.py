@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 from collections.abc import AsyncIterator
@@ -247,4 +248,8 @@ def _snapshot(
 
 
 def main() -> None:
-    stdio.start(ClLsp())
+    server = ClLsp()
+    # What stays for good is 70,000 objects: a collection of garbage that visits them takes 30 ms,
+    # in the midst of a key.
+    gc.freeze()
+    stdio.start(server)

@@ -1,7 +1,8 @@
 """Settings from their places, merged from weak to strong; what is wrong keeps the weaker value.
 
-Defaults, the user's `cl-lsp.toml`, the workspace's (keys that do no harm), the user's tables
-`[workspace."/a/path"]`, `CL_LSP_SECTION_KEY` of the environment, the editor.
+Defaults, the user's `cl-lsp.toml`, the repository's from its root down to the workspace folder
+(keys that do no harm), the user's tables `[workspace."/a/path"]`, `CL_LSP_SECTION_KEY` of the
+environment, the editor.
 """
 
 import json
@@ -17,6 +18,7 @@ import platformdirs
 from .check import problem_of
 from .config import SECTIONS, Config
 from .errors import in_words
+from .git import repository_of
 
 FILE = "cl-lsp.toml"
 OWN = {"trace", "server"}  # sections of the editor's settings that are its client's business
@@ -87,10 +89,10 @@ class Files:
         return [Source(str(user_file()), values)] if values is not None else []
 
     def of_workspace(self, folder: Path) -> list[Source]:
-        """The folder's own."""
-        path = folder / FILE
-        own = None if path == user_file() else self._read(path)
-        return [Source(str(path), own, workspace=True)] if own is not None else []
+        """Its repository's own, the nearest last."""
+        paths = [folder / FILE for folder in folders_of(folder)]
+        read = ((path, self._read(path)) for path in paths if path != user_file())
+        return [Source(str(path), own, workspace=True) for path, own in read if own is not None]
 
     def of_tables(self, path: Path) -> list[Source]:
         """What the user's file says of a path and of those above it; after `of_user`."""
@@ -105,6 +107,14 @@ class Files:
         except (OSError, ValueError, RecursionError) as error:
             self.problems.append(Problem(str(path), f"{in_words(error)}; the file is ignored"))
             return None
+
+
+def folders_of(workspace: Path) -> list[Path]:
+    """Where a workspace folder's settings may lie: from the root of the repository that it is in
+    down to it."""
+    folders = [workspace, *workspace.parents]
+    top = repository_of(workspace) or workspace
+    return folders[folders.index(top) :: -1]
 
 
 def outside(environment: Mapping[str, str], *editor: Any) -> list[Source]:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from .languages import Row, Text, row_of
 
-WINDOW = 6000  # characters
+WINDOW, STEP = 6000, 500  # characters
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 Kind = Literal["code", "string", "comment"]
 
@@ -46,23 +46,46 @@ class State:
         return "code" if not texts else "comment" if texts[0].comment else "string"
 
 
-def inside(language: str, before: str) -> Kind:
-    """Where a cursor is that stands behind `before`; `language` is an id of LSP.
+class Marks:
+    """How often marks without blanks are in a document's text before the cursor. While someone
+    types it stays: to compare 2 MB takes a tenth of a millisecond, to count in them one."""
+
+    def __init__(self) -> None:
+        self._text = ""  # up to a blank: no mark goes over its end
+        self._counts: dict[str, int] = {}
+
+    def times(self, mark: str, text: str) -> int:
+        """How often it is in `text`."""
+        end = max(text.rfind("\n"), text.rfind(" ")) + 1
+        known = self._counts if text.startswith(self._text) else {}
+        begin = len(self._text)
+        self._counts = {m: n + text.count(m, begin, end) for m, n in known.items()}
+        self._text = text[:end]
+        if mark not in known:
+            self._counts[mark] = text.count(mark, 0, end)
+        return self._counts[mark] + text.count(mark, end)
+
+
+def inside(language: str, before: str, marks: Marks | None = None) -> Kind:
+    """Where a cursor is that stands behind `before`; `language` is an id of LSP, `marks` the
+    document's.
 
     >>> inside("python", "x = 'it"), inside("python", "x = 1  # it"), inside("python", "x = 'a'")
     ('string', 'comment', 'code')
     >>> inside("javascript", "`${a"), inside("cpp", "/* a */ b /* c")
     ('code', 'comment')
     """
-    return state_at(language, before).kind
+    return state_at(language, before, marks).kind
 
 
-def state_at(language: str, before: str) -> State:
+def state_at(language: str, before: str, marks: Marks | None = None) -> State:
     """What is open behind `before`, as far as its end tells."""
-    row = row_of(language)
+    row, marks = row_of(language), marks or Marks()
     line = before.rfind("\n") + 1
+    if len(before) - line > WINDOW:  # of a long line the end, from where moves in steps
+        line = len(before) // STEP * STEP
     start = before.find("\n", line - WINDOW, line) + 1 or line - WINDOW if line > WINDOW else 0
-    texts = [t for t in row.texts if t.lines and _begun(t, before, start)] if start else []
+    texts = [t for t in row.texts if t.lines and _begun(t, before, start, marks)] if start else []
     # While someone types, only the cursor's line is new.
     stack = list(_lines_state(row, before[start:line], texts[0] if texts else None))
     for _ in events(row, before, line, stack):
@@ -165,26 +188,10 @@ def _whole(text: Text) -> str:
     return rf"(?:{text.opener})(?:{inner})*+{closer}"
 
 
-# By mark: the lines in which it was counted last, and how often it is there.
-_counted: dict[str, tuple[str, int]] = {}
-
-
-def times(mark: str, text: str) -> int:
-    """How often a mark of one line is in a text. While someone types the text's lines stay: to
-    compare 2 MB takes a tenth of a millisecond, to count in them one."""
-    lines, count = _counted.get(mark, ("", 0))
-    if not text.startswith(lines):
-        lines, count = "", 0
-    end = text.rfind("\n") + 1
-    count += text.count(mark, len(lines), end)
-    _counted[mark] = text[:end], count
-    return count + text.count(mark, end)
-
-
-def _begun(text: Text, before: str, at: int) -> bool:
+def _begun(text: Text, before: str, at: int, marks: Marks) -> bool:
     """Whether it is open at `at`, by counting alone: a guess, for what a window begins in."""
     if text.bare and text.bare == text.closer:
-        return times(text.bare, before[:at]) % 2 == 1
+        return marks.times(text.bare, before[:at]) % 2 == 1
     if not text.bare:
         return False
     begins = before.rfind(text.bare, 0, at)

@@ -8,10 +8,11 @@ HEAD = """\
 # Settings
 
 From weak to strong: defaults, the user's `cl-lsp.toml` (in `~/.config/cl-lsp/`, or below
-`$XDG_CONFIG_HOME`), a `cl-lsp.toml` in the workspace's root, the user's tables for a path above,
-the environment (`CL_LSP_ENGINE_MODEL` for `engine.model`; lists as `a,b`), the editor's
-`initializationOptions`, and what it tells later. What is unknown or wrong is said once and ignored;
-`cl-lsp settings` prints what applies everywhere, without the workspace's and the tables'.
+`$XDG_CONFIG_HOME`), the `cl-lsp.toml` of the workspace folder and of those above it up to its
+repository's root (key by key the nearest wins), the user's tables for a path above, the environment
+(`CL_LSP_ENGINE_MODEL` for `engine.model`; lists as `a,b`), the editor's `initializationOptions`,
+and what it tells later. What is unknown or wrong is said once and ignored; `cl-lsp settings` prints
+what applies everywhere, without the workspace's and the tables'.
 
 ```toml
 [engine]
@@ -22,10 +23,10 @@ max_tokens = 64
 ```lua
 init_options = { engine = { model = '7b' }, completion = { maxTokens = 64 } }
 ```
-A repository's own file may set only what is marked ✓: it can neither send code anywhere, nor name
-files to read, nor take memory. What is marked − it can only make stricter: turn it off, or add to
-the list. A model or a server for one project is the user's to choose, in the user's own file (or in
-the editor's settings of that folder):
+A repository's own files may set only what is marked ✓: they can neither send code anywhere, nor
+name files to read, nor take memory. What is marked − they can only make stricter: turn it off, or
+add to the list. A model or a server for one project is the user's to choose, in the user's own file
+(or in the editor's settings of that folder):
 
 ```toml
 [workspace."~/work/secret-project"]
@@ -33,10 +34,10 @@ engine.model = "7b"
 privacy.ignored_globs = ["data/"]
 ```
 Such a table counts for all files below its path, whatever folder is open, on the command line, too;
-of several the closest path wins. Its patterns are relative to it, or to the workspace's root. What
-has another engine is in no prompt of the others.
+of several the closest path wins. Patterns are relative to the folder of their file or table, or to
+the workspace's root. What has another engine is in no prompt of the others.
 
-**Changes count at once**, but for `completion.popup`. Both files are looked at when somebody types,
+**Changes count at once**, but for `completion.popup`. The files are looked at when somebody types,
 at most every two seconds. Settings of the editor come from `workspace/configuration`, section
 `cl-lsp`, for each folder, if the client can; otherwise from `workspace/didChangeConfiguration`,
 whole (`{"cl-lsp": {…}}`) or bare; [nothing is sent](trouble.md#the-reasons) before an editor that

@@ -1,5 +1,6 @@
 """Ignore files, as git has them, and what is left out without them."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,77 @@ def test_what_counts_above_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert named("repo/data", "a.py", "kept.py") == ["a.py", "kept.py"]  # as git: it is left out
     assert named("loose/a/b", "deep.py", "a.sql", "b.py") == ["deep.py", "a.sql"]
     assert named("..", "elsewhere.py") == ["elsewhere.py"]
+
+
+def run_git(*arguments: str | Path) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "protocol.file.allow=always"]
+    command = ["git", *who, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def ignored_in(root: Path, *names: str) -> list[str]:
+    """By our rules, which are those that git has."""
+    rules = Rules(root)
+    found = [name for name in names if rules.ignores(name)]
+    assert found == run_git("-C", root, "check-ignore", "--no-index", *names).split()
+    return found
+
+
+def test_what_the_user_never_wants_in_a_repository(home: Path, tmp_path: Path) -> None:
+    run_git("init", "-q", tmp_path)
+    names = "mine.py", "sub/mine.py", "kept.mine.py", "own.py", "other.py"
+    write(home / "c" / "git", {"ignore": "mine.py\n*.mine.py\n"})
+    assert ignored_in(tmp_path, *names) == ["mine.py", "sub/mine.py", "kept.mine.py"]
+    write(tmp_path, {".git/info/exclude": "own.py\n!sub/mine.py\n", ".gitignore": "!kept.*\n"})
+    assert ignored_in(tmp_path, *names) == ["mine.py", "own.py"]  # a nearer list is the stronger
+    # In a file that another one includes, which only git finds.
+    write(home / "h", {".gitconfig": "[include]\n\tpath = more\n", "lists/all": "other.py\n"})
+    write(home / "h", {"more": "[core]\n\texcludesFile = ~/lists/all\n"})
+    assert ignored_in(tmp_path, *names) == ["own.py", "other.py"]
+    write(tmp_path, {".git/config": "[core]\n\texcludesFile =\n"})
+    assert ignored_in(tmp_path, *names) == ["own.py"]
+
+
+def test_where_git_is_a_file(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main, tree, sub = (tmp_path / name for name in ("main", "tree", "main/sub"))
+    run_git("init", "-q", main)
+    run_git("-C", main, "commit", "-q", "--allow-empty", "-m", "a")
+    run_git("-C", main, "worktree", "add", "-q", tree)
+    run_git("-C", main, "submodule", "add", "-q", main, "sub")
+    assert (tree / ".git").is_file() and (sub / ".git").is_file()
+    write(main, {".git/info/exclude": "a.py\n", ".git/modules/sub/info/exclude": "b.py\n"})
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))  # as if git had started the editor, for another
+    names = "a.py", "b.py", "c.py"
+    found = [[name for name in names if Rules(root).ignores(name)] for root in (main, tree, sub)]
+    monkeypatch.delenv("GIT_DIR")
+    assert found == [ignored_in(root, *names) for root in (main, tree, sub)]
+    assert found == [["a.py"], ["a.py"], ["b.py"]]
+    write(tree, {".git": "gitdir: gone\n"})
+    assert not Rules(tree).ignores("a.py")
+    write(tree, {".git": "\0"})
+    assert not Rules(tree).ignores("a.py")
+
+
+def test_git_is_asked_once(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[tuple]()
+    run = subprocess.run
+
+    def counted(*args, **kwargs) -> subprocess.CompletedProcess:
+        asked.append(args)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    write(tmp_path, {".git/config": "", "sub/a.py": ""})
+    for root in (tmp_path, tmp_path / "sub", tmp_path):
+        Rules(root).ignores("a.py")
+    assert len(asked) == 1
+    write(tmp_path, {".git/config": "[core]\n"})
+    Rules(tmp_path)
+    assert len(asked) == 2
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no git, its usual places count
+    os.utime(tmp_path / ".git" / "config", (0, 0))
+    write(home / "c" / "git", {"ignore": "a.py\n"})
+    assert Rules(tmp_path).ignores("a.py") and len(asked) == 3
 
 
 CHOICES = "*.py a.py /a.py x/ /x/ !a.py !x/ x/*.py **/b.py !x/b.py y/** #c"

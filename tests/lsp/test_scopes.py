@@ -8,7 +8,10 @@ import pytest
 from lsprotocol import types
 
 from cl_lsp import control
+from cl_lsp.documents import Snapshot
 from cl_lsp.errors import Unsettled
+from cl_lsp.gate import Gate
+from cl_lsp.reasons import Reason
 from cl_lsp.scopes import LOOK_S, Scopes
 from cl_lsp.server import ClLsp
 from cl_lsp.settings import FILE, user_file
@@ -61,6 +64,37 @@ def test_a_document_has_the_innermost_folders(scopes: Scopes, tmp_path: Path) ->
     cell = (inner / "n.ipynb").as_uri().replace("file:", "vscode-notebook-cell:") + "#W0s"
     assert scopes.of(cell).completion.max_tokens == 2
     assert scopes.of("untitled:Untitled-1").completion.max_tokens == 48
+
+
+def test_a_repositorys_settings_above_the_opened_folder(
+    scopes: Scopes, tmp_path: Path, clock: Clock, said: list[str]
+) -> None:
+    repo, opened = scopes.folders
+    scopes.folders = [opened]
+    (tmp_path / FILE).write_text("[completion]\nmax_tokens = 1\n")
+    (repo / FILE).write_text(
+        "[completion]\nmax_tokens = 2\ncandidates = 2\ndisabled_globs = ['/b/gen/']\n"
+        "[engine]\nmodel = 'x'\n"
+    )
+    uri = (opened / "x.py").as_uri()
+    assert scopes.of(uri).completion.max_tokens == 48  # there is no repository
+    (repo / ".git").write_text("gitdir: elsewhere")
+    clock.now += LOOK_S
+    config = scopes.of(uri)
+    assert (config.completion.max_tokens, config.completion.candidates) == (2, 2)
+    assert config.engine.model is None and f"{repo / FILE}: engine.model" in said[-1]
+    assert scopes.of((repo / "x.py").as_uri()).completion.max_tokens == 48  # is not opened
+    (opened / FILE).write_text("[completion]\nmax_tokens = 3\ndisabled_globs = ['*.gen.py']\n")
+    clock.now += LOOK_S
+    config = scopes.of(uri).completion
+    assert (config.max_tokens, config.candidates) == (3, 2)
+    assert config.disabled_globs == ("/b/gen/", "*.gen.py")
+    gate, names = Gate(scopes), ["x.py", "gen/x.py", "c/gen/x.py", "c/x.gen.py"]
+    found = [Snapshot((opened / name).as_uri(), 1, "python", "", 0) for name in names]
+    assert [gate.closed(one) for one in found] == [None, Reason.GLOB, None, Reason.GLOB]
+    (repo / FILE).unlink()
+    clock.now += LOOK_S
+    assert scopes.of(uri).completion.candidates == 3
 
 
 def test_a_table_counts_for_all_below_its_path(

@@ -1,6 +1,8 @@
 """The language server on the wire, with a scripted engine behind it."""
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -313,3 +315,29 @@ async def test_nonsense_does_not_take_the_server_down(
     assert client.messages() == []
     assert "no suggestion at open:1: closed" in client.logged()[0]
     assert await client.shutdown() == 0
+
+
+COLLECT = """
+import gc, time
+from cl_lsp import server
+
+def took():
+    began = time.perf_counter()
+    gc.collect()
+    return time.perf_counter() - began
+
+def start(_server):
+    here = min(took() for _ in range(3))
+    gc.unfreeze()
+    print(here / min(took() for _ in range(3)))
+
+server.stdio.start = start
+server.main()
+"""
+
+
+def test_no_collection_of_garbage_visits_what_stays() -> None:
+    """Which would hold a key up for 30 ms."""
+    command = [sys.executable, "-c", COLLECT]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert float(told.stdout) < 0.1

@@ -1,12 +1,17 @@
 """Where a cursor is: code, string or comment, and what is open there."""
 
+import itertools
 import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lsprotocol import types
 
-from cl_lsp.syntax import WINDOW, inside, state_at, times
+from cl_lsp.context import Windows
+from cl_lsp.documents import Documents, Snapshot
+from cl_lsp.surroundings import NEAR, Surroundings
+from cl_lsp.syntax import WINDOW, Marks, inside, state_at
 
 LANGUAGES = [
     "python", "cpp", "java", "php", "typescript", "javascript", "csharp", "shellscript",
@@ -111,20 +116,41 @@ def test_it_is_cheap() -> None:
     assert len(before) > 100 * WINDOW
 
 
-@given(st.lists(st.text(st.sampled_from(['"', "'", "\n", "a"]), max_size=12), max_size=6))
+@given(st.lists(st.text(st.sampled_from(['"', "'", "\n", " ", "a"]), max_size=12), max_size=6))
 def test_a_mark_is_counted_in_any_order_of_texts(parts: list[str]) -> None:
-    texts = ["".join(parts[:n]) for n in range(len(parts) + 1)] + parts
-    for text in texts:
-        assert times('"""', text) == text.count('"""')
+    texts, marks = ["".join(parts[:n]) for n in range(len(parts) + 1)] + parts, Marks()
+    for text, mark in itertools.product(texts, ('"""', "'''")):
+        assert marks.times(mark, text) == text.count(mark)
 
 
 @pytest.mark.alone
-def test_the_state_in_a_very_long_document_takes_no_time() -> None:
-    """Bar: 1 ms for a key in 2 MB."""
-    text, took = "    value = some_function(argument, 1)\n" * 50_000 + "x = f(", []
-    for n in range(20):
-        before = text + "1" * n
+@pytest.mark.parametrize("end", ["\n", "\r\n", ";"])
+def test_the_state_in_a_very_long_document_takes_no_time(end: str) -> None:
+    """Bar: 1 ms for a key in 2 MB, on one line or on many."""
+    documents, took, line = Documents(), [], f"    value = some_function(argument, 1){end}"
+    text = line * 24_000 + "x = f(\n" + line * 24_000
+    documents.open(types.TextDocumentItem("u", "python", 1, text))
+    at = types.Position(0 if end == ";" else 24_000, text.index("(\n") + 1 if end == ";" else 6)
+    for _ in range(20):
+        change = types.TextDocumentContentChangePartial(types.Range(at, at), "1")
+        identity = types.VersionedTextDocumentIdentifier(2, "u")
+        documents.change(types.DidChangeTextDocumentParams(identity, [change]))
+        at = types.Position(at.line, at.character + 1)
+        snapshot = documents.snapshot("u", at)
         began = time.perf_counter()
-        assert state_at("python", before).stack
+        assert Surroundings.of(snapshot).state.stack
         took.append((time.perf_counter() - began) * 1e3)
     assert min(took[1:]) <= 1
+
+
+def test_a_window_stays_while_one_types_with_any_line_end() -> None:
+    text = "value= 1\r\n" * 30_000
+    for size in (9 * NEAR // 4, 2 * NEAR, 2 * NEAR - 4):  # in the midst, and where the step is
+        starts = set[str]()
+        for n in range(20):
+            before = text[:size] + "x" * n
+            at = Surroundings.of(Snapshot("u", 1, "python", before + text, len(before)))
+            window = Windows().before(at.before)
+            assert "\r" not in window and "\r" not in Windows().after(at.after)
+            starts.add(window[:20])
+        assert len(starts) <= 2

@@ -124,6 +124,19 @@ async def test_changes_on_disk_and_in_the_editor(tmp_path: Path) -> None:
         assert sent(workspace, me, USE) == {}
 
 
+async def test_ignore_files_outside_of_the_folder(home: Path, tmp_path: Path) -> None:
+    write(tmp_path, {".git/config": "", **{f"app/{path}": text for path, text in FILES.items()}})
+    async with reading(tmp_path / "app") as (workspace, _documents):
+        [index] = workspace.indexes.values()
+        assert sorted(index) == ["lib/gadgets.py", "me.py"]
+        write(tmp_path, {".gitignore": "gadgets.py\n"})
+        await until(lambda: sorted(index) == ["me.py"])
+        (tmp_path / ".gitignore").unlink()
+        await until(lambda: sorted(index) == ["lib/gadgets.py", "me.py"])
+        write(home / "c" / "git", {"ignore": "gadgets.py\n"})
+        await until(lambda: sorted(index) == ["me.py"])
+
+
 async def test_what_an_open_document_imports_is_there_before_the_rest(
     home: Path, tmp_path: Path
 ) -> None:
