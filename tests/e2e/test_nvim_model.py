@@ -51,6 +51,10 @@ def test_a_screen(home: Home) -> None:
         ARTEFACT.parent.mkdir(parents=True, exist_ok=True)
         ARTEFACT.write_text(f"ghost text:\n{coloured}\nafter Tab:\n{shown.coloured}")
         assert editor.messages == ""
+        editor.command("checkhealth cl_lsp")
+        report = "\n".join(editor.lines)
+        assert "OK the engine: embedded: ok" in report
+        assert "ERROR" not in report and "WARNING" not in report, report
         editor.quit()
 
 
