@@ -1,6 +1,7 @@
 """A terminal, 100 by 30, in a tmux of the user's own: what is on it, and keys."""
 
 import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,3 +43,14 @@ def screen(home: Home, *command: str | Path) -> Iterator[Screen]:
     finally:
         with contextlib.suppress(Exception):  # with its program it may be gone
             shown.tmux("kill-server")
+
+
+def ask_until(shown: Screen, text: str, *keys: str) -> None:
+    """Press keys until a text is on the screen: the server may not be there yet."""
+    for _ in range(30):
+        shown.press(*keys)
+        for _ in range(10):
+            if text in shown.text:
+                return
+            time.sleep(0.1)
+    raise AssertionError(f"no {text!r} on the screen:\n{shown.text}")

@@ -113,7 +113,6 @@ def test_help_and_health(editor: PluginEditor) -> None:
         editor.command(f"help {tag}")
     editor.command("checkhealth cl_lsp")
     report = "\n".join(editor.lines)
-    assert "ERROR" not in report and "WARNING" not in report, report
     assert "1 running" in report and "<Tab> accepts" in report
 
 

@@ -1,7 +1,7 @@
 """Our Neovim plugin beside completion menus: who gets Tab, and what is shown meanwhile.
 
 blink.cmp and nvim-cmp are not on the machines that test; `menus.lua` does with keys and events what
-they do, and is set up as `docs/neovim.md` says.
+they do (blink.cmp 1.10.2 itself did the same by hand), and is set up as `docs/neovim.md` says.
 """
 
 import time

@@ -1,12 +1,11 @@
-"""The Neovim plugin with the embedded model, without any stand-in: a screen, and five windows."""
+"""The Neovim plugin on a screen with the embedded model, without any stand-in."""
 
 import contextlib
 import re
-import time
 
 import pytest
 
-from tests.e2e.neovim import NVIM, ROOT, Home, home, running, wait_for
+from tests.e2e.neovim import NVIM, ROOT, Home, home, wait_for
 from tests.e2e.plugin import PluginEditor, install
 from tests.e2e.screen import screen
 
@@ -51,30 +50,8 @@ def test_a_screen(home: Home) -> None:
         ARTEFACT.parent.mkdir(parents=True, exist_ok=True)
         ARTEFACT.write_text(f"ghost text:\n{coloured}\nafter Tab:\n{shown.coloured}")
         assert editor.messages == ""
+        editor.command("checkhealth cl_lsp")
+        report = "\n".join(editor.lines)
+        assert "OK the engine: embedded: ok" in report
+        assert "ERROR" not in report and "WARNING" not in report, report
         editor.quit()
-
-
-def test_five_windows_share_one_daemon_and_leave_nothing(home: Home) -> None:
-    install(home)
-    init = home.path / ".config/nvim/init.lua"
-    options = "{ engine = { idleExitMinutes = 0.05 } }"
-    init.write_text(f"vim.lsp.config('cl_lsp', {{ init_options = {options} }})\n{init.read_text()}")
-    with contextlib.ExitStack() as stack:
-        addresses = [home.path / f"nvim{number}.sock" for number in range(5)]
-        command = [NVIM, "--headless", "-n", "inventory.py"]
-        processes = [stack.enter_context(running(home, at, *command)) for at in addresses]
-        editors = [stack.enter_context(contextlib.closing(PluginEditor(at))) for at in addresses]
-        for editor in editors:
-            editor.wait_for_server()
-            editor.open_line()
-        for editor in editors:
-            type_until_ghost(editor)
-            assert len(home.engines()) == 1
-            editor.press("\t")
-        for editor, process in zip(editors, processes, strict=True):
-            assert editor.messages == ""
-            editor.quit()
-            assert process.wait(timeout=15) == 0
-    began = time.monotonic()
-    wait_for("end of the daemon", lambda: not home.processes(), 20)
-    assert time.monotonic() - began < 15

@@ -1,5 +1,6 @@
 """What the Neovim plugin says when something is wrong: one message, and what helps."""
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,6 +106,48 @@ def test_the_server_crashes_five_times(home: Home, nvim: Path) -> None:
         assert log.read_text().count("started") == 5
         editor.command("checkhealth cl_lsp")
         assert any("ERROR the server ended 5 times" in line for line in editor.lines)
+
+
+def health(editor: PluginEditor) -> str:
+    editor.press("\x1b")
+    editor.command("checkhealth cl_lsp")
+    return "\n".join(editor.lines)
+
+
+def test_health_without_an_engine(
+    home: Home, nvim: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server alone is installed: nothing says so before the first key but `:checkhealth`."""
+    missing = "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')"
+    (tmp_path / "torch.py").write_text(missing)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    with plugin_editor(home, "a.py", nvim=nvim) as editor:
+        report = health(editor)
+        assert "ERROR the engine cannot be started: No module named 'torch'" in report
+        assert "pipx install 'cl-lsp[engine]'" in report
+
+
+def test_health_of_an_engine_that_ends_at_its_start(home: Home, nvim: Path) -> None:
+    before = "vim.lsp.config('cl_lsp', { init_options = { engine = { model = '7b' } } })"
+    with plugin_editor(home, "a.py", nvim=nvim, before=before) as editor:
+        assert "the engine: not running (it starts with the first key)" in health(editor)
+        editor.command("edit a.py")
+        editor.insert("x = 1")
+        editor.press("2")
+        wait_for("the problem", lambda: "cl-lsp pull codellama" in editor.messages, 60)
+        report = health(editor)
+        problem = report.partition("ERROR ")[2].partition("\n\n")[0]
+        assert "cl-lsp pull codellama" in problem and ":ClLsp restart" in problem
+
+
+def test_health_of_a_server_elsewhere_that_is_gone(home: Home, nvim: Path) -> None:
+    settings = home.path / ".config/cl-lsp/cl-lsp.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('[engine]\nendpoint = "http://127.0.0.1:9"\n')
+    with plugin_editor(home, "a.py", nvim=nvim) as editor:
+        report = health(editor)
+        assert re.search(r"ERROR endpoint: .*127\.0\.0\.1:9", report), report
+        assert "start it, or set engine.endpoint" in report
 
 
 def test_what_is_no_file_and_what_has_no_folder(home: Home, nvim: Path) -> None:

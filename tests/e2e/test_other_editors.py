@@ -4,7 +4,6 @@ The engine is scripted, so that it chats without a model.
 """
 
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from tests.e2e.neovim import ROOT, Home, home
 from tests.e2e.pages import block
 from tests.e2e.plugin import wait_for
-from tests.e2e.screen import Screen, screen
+from tests.e2e.screen import ask_until, screen
 from tests.e2e.scripted import scripted_engine
 from tests.lsp.fake_engine import FakeEngine
 
@@ -43,17 +42,6 @@ def test_emacs(home: Home, engine: FakeEngine) -> None:
     assert out.startswith("total = first + second\n")
     assert "# Explain this code" in out
     assert engine.requests[-1]["messages"]
-
-
-def ask_until(shown: Screen, text: str, *keys: str) -> None:
-    """Press keys until a text is on the screen: the server may not be there yet."""
-    for _ in range(30):
-        shown.press(*keys)
-        for _ in range(10):
-            if text in shown.text:
-                return
-            time.sleep(0.1)
-    raise AssertionError(f"no {text!r} on the screen:\n{shown.text}")
 
 
 def test_helix(home: Home, engine: FakeEngine) -> None:

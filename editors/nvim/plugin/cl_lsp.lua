@@ -26,11 +26,13 @@ vim.keymap.set('i', '<Plug>(cl-lsp-dismiss)', function()
   require('cl_lsp').dismiss()
 end, { desc = 'cl-lsp: hide the suggestion' })
 
+local group = vim.api.nvim_create_augroup('cl_lsp', {})
 vim.api.nvim_create_autocmd('LspAttach', {
-  group = vim.api.nvim_create_augroup('cl_lsp', {}),
+  group = group,
   callback = function(event)
     local client = vim.lsp.get_client_by_id(event.data.client_id)
     if client and client.name == 'cl_lsp' then
+      require('cl_lsp.changes').tell(event.buf)
       local chat = require('cl_lsp.chat')
       if chat.is_chat(event.buf) then
         chat.attach(event.buf)
@@ -38,6 +40,13 @@ vim.api.nvim_create_autocmd('LspAttach', {
         require('cl_lsp.ghost').attach(event.buf, client)
       end
     end
+  end,
+})
+
+vim.api.nvim_create_autocmd('LspDetach', {
+  group = group,
+  callback = function(event)
+    require('cl_lsp.ghost').detach(event.buf, event.data.client_id)
   end,
 })
 

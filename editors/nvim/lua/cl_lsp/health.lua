@@ -3,6 +3,8 @@ local M = {}
 
 local INSTALL = "install it: pipx install 'cl-lsp[engine]'; or name it: vim.g.cl_lsp = { cmd = { '/path/to/cl-lsp' } }"
 
+local WAIT_MS = 30000 -- PyTorch from a cold disk
+
 local function program()
   local options, server = require('cl_lsp.options'), require('cl_lsp.server')
   local path = vim.fn.exepath(options.cmd[1])
@@ -23,10 +25,37 @@ local function program()
   end
 end
 
+--- What came of a command of the program's, and the line of it that counts.
+local function ask(path, ...)
+  local done = vim.system({ path, ... }, { text = true }):wait(WAIT_MS)
+  local lines = vim.split(vim.trim(done.stdout ~= '' and done.stdout or done.stderr), '\n')
+  local problem = vim.iter(lines):find(function(line)
+    return vim.startswith(line, 'error: ')
+  end)
+  return done, problem and problem:sub(#'error: ' + 1) or lines[1]
+end
+
+--- Whether the engine answers or, if none runs, could be started.
 local function engine(path)
-  local done = vim.system({ path, 'status' }, { text = true }):wait(10000)
-  local first = vim.split(vim.trim((done.stdout or '') .. (done.stderr or '')), '\n')[1]
-  vim.health.info('the engine: ' .. first .. (first == 'not running' and ' (it starts with the first file)' or ''))
+  local status, told = ask(path, 'status')
+  if status.code == 0 then
+    return vim.health.ok('the engine: ' .. told)
+  end
+  local doctor, problem = ask(path, 'doctor', '--json')
+  local read, findings = pcall(vim.json.decode, doctor.stdout)
+  local wrong = vim.iter(read and findings or {}):filter(function(found)
+    return found.state == 'wrong'
+  end):totable()
+  for _, found in ipairs(wrong) do
+    vim.health.error(('%s: %s'):format(found.what, found.said), found.fix)
+  end
+  if told ~= 'not running' and #wrong == 0 then
+    vim.health.error('the engine: ' .. told, path .. ' doctor')
+  elseif not read and told == 'not running' then
+    vim.health.error('the engine cannot be started: ' .. problem, INSTALL)
+  elseif #wrong == 0 then
+    vim.health.info('the engine: not running (it starts with the first key)')
+  end
 end
 
 local function clients()
@@ -38,6 +67,12 @@ local function clients()
     vim.health.ok('enabled: ' .. (#running == 0 and 'it starts with the first file' or #running .. ' running'))
   else
     vim.health.warn('not enabled', "vim.lsp.enable('cl_lsp')")
+  end
+  for _, client in ipairs(running) do
+    local now = require('cl_lsp.status').of(client)
+    if now.state == 'error' then
+      vim.health.error(now.message, { ':ClLsp log engine shows what the engine said', ':ClLsp restart' })
+    end
   end
 end
 

@@ -48,6 +48,11 @@ local function kept(replaced, text)
   return replaced
 end
 
+--- What comes next is undone by itself.
+local function break_undo()
+  vim.cmd('let &g:undolevels = &g:undolevels')
+end
+
 --- Insert its first `what` at the cursor. Returns the suggestion that is left, nil if none is, and
 --- false if it does not fit what was typed.
 function M.take(item, what)
@@ -61,10 +66,11 @@ function M.take(item, what)
   -- Closing brackets stand there already; those that are still to come stay for now.
   local stays = kept(replaced, left)
   local lines = vim.split(part, '\n')
-  vim.cmd('let &undolevels = &undolevels') -- it is undone by itself
+  break_undo()
   vim.api.nvim_buf_set_text(0, row, col, row, col + #replaced - #stays, lines)
   local to_row, to_col = row + #lines - 1, #lines[#lines] + (#lines == 1 and col or 0)
   vim.api.nvim_win_set_cursor(0, { to_row + 1, to_col })
+  break_undo()
   if left ~= '' then
     return { text = left, row = to_row, col = to_col, over = #stays }
   end

@@ -3,14 +3,16 @@
 local suggestion = require('cl_lsp.suggestion')
 local M = {}
 
-function M.attach(buf)
-  vim.lsp.inline_completion.enable(true, { bufnr = buf })
-end
+function M.detach() end -- Neovim hides what it shows
 
 --- Neovim does this when it has no more keys to read; until then what is shown is out of date.
-local function refresh(buf)
+function M.refresh(buf)
   local group = 'nvim.lsp.inline_completion:' .. buf
   pcall(vim.api.nvim_exec_autocmds, 'CursorMovedI', { group = group, buffer = buf })
+end
+
+function M.attach(buf)
+  vim.lsp.inline_completion.enable(true, { bufnr = buf })
 end
 
 --- The shown text, and whether it replaces something.
@@ -38,7 +40,7 @@ end
 
 --- Returns whether something was shown.
 function M.accept(what)
-  refresh(vim.api.nvim_get_current_buf())
+  M.refresh(vim.api.nvim_get_current_buf())
   local text, replaces = M.shown()
   if not text then
     return false
@@ -77,7 +79,7 @@ function M.menu(buf, open)
   if open == vim.lsp.inline_completion.is_enabled({ bufnr = buf }) then
     vim.lsp.inline_completion.enable(not open, { bufnr = buf })
     if not open then
-      refresh(buf)
+      M.refresh(buf)
     end
   end
 end

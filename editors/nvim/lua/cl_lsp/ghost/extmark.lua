@@ -68,35 +68,50 @@ local function ask(buf)
   local _, request = client:request('textDocument/inlineCompletion', params, function(_, result)
     local items = result and (result.items or result)
     -- null: a newer request was sent; what it will bring is what counts.
-    if items and vim.api.nvim_get_current_buf() == buf and vim.b.changedtick == tick then
+    if items and states[buf] and vim.api.nvim_get_current_buf() == buf and vim.b.changedtick == tick then
       received(buf, items, client)
     end
   end, buf)
   states[buf].request = request
 end
 
+function M.refresh(buf)
+  show(buf)
+  states[buf].timer:start(DEBOUNCE_MS, 0, vim.schedule_wrap(function()
+    if states[buf] then
+      ask(buf)
+    end
+  end))
+end
+
+local function group_of(buf)
+  return vim.api.nvim_create_augroup('cl_lsp_ghost_' .. buf, {})
+end
+
 function M.attach(buf, client)
   local known = states[buf]
   states[buf] = { client = client, timer = known and known.timer or assert(vim.uv.new_timer()) }
-  local group = vim.api.nvim_create_augroup('cl_lsp_ghost_' .. buf, {})
+  local group = group_of(buf)
   local function on(events, act)
     vim.api.nvim_create_autocmd(events, { group = group, buffer = buf, callback = act })
   end
   on({ 'InsertEnter', 'CursorMovedI', 'TextChangedP' }, function()
-    show(buf)
-    states[buf].timer:start(DEBOUNCE_MS, 0, vim.schedule_wrap(function()
-      if states[buf] then
-        ask(buf)
-      end
-    end))
+    M.refresh(buf)
   end)
   on('InsertLeave', function()
     forget(buf)
   end)
-  on('BufWipeout', function()
-    states[buf].timer:close()
+end
+
+--- The client has left the buffer, which may be about to go.
+function M.detach(buf, client_id)
+  local state = states[buf]
+  if state and state.client.id == client_id then
+    forget(buf)
+    state.timer:close()
     states[buf] = nil
-  end)
+    vim.api.nvim_del_augroup_by_id(group_of(buf))
+  end
 end
 
 function M.shown()

@@ -30,9 +30,19 @@ end
 
 function M.attach(buf, client)
   source().attach(buf, client)
+  vim.schedule(function()
+    local typing = vim.startswith(vim.api.nvim_get_mode().mode, 'i')
+    if typing and vim.api.nvim_get_current_buf() == buf and vim.lsp.buf_is_attached(buf, client.id) then
+      source().refresh(buf) -- who was here before the server has no need of another key
+    end
+  end)
   if options.hide_beside_menu then
     beside_menus(buf)
   end
+end
+
+function M.detach(buf, client_id)
+  source().detach(buf, client_id)
 end
 
 --- The text that is shown at the cursor, or nil.
@@ -42,7 +52,7 @@ end
 
 --- Accept 'all', a 'line' or a 'word' of it. Returns whether there was something.
 function M.accept(what)
-  return source().accept(what)
+  return vim.bo.modifiable and source().accept(what)
 end
 
 function M.dismiss()
