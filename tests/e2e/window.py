@@ -94,7 +94,7 @@ class Window:
 
     def chat(self) -> FrameLocator:
         """The page of the chat view."""
-        outer = self.page.frame_locator("iframe.webview.ready")
+        outer = self.page.frame_locator("iframe.webview.ready[src*='extensionId=cl-lsp']")
         return outer.frame_locator("iframe#active-frame")
 
     def lines(self) -> list[str]:
