@@ -26,8 +26,8 @@ OWN = {
             "default": "",
             "scope": "machine-overridable",
             "markdownDescription": "The program `cl-lsp`. Not set: the first of the workspace's"
-            " `.venv` or `venv`, the chosen Python's environment, `PATH`, `~/.local/bin`, and where"
-            " *cl-lsp: Install* puts it.",
+            " `.venv` or `venv`, the chosen Python's environment, `PATH`, `~/.local/bin`."
+            " *cl-lsp: Install* sets it.",
         }
     },
 }

@@ -6,7 +6,6 @@ As in Neovim's tests, which text is suggested is not tested: what is shown is wh
 import contextlib
 import json
 import re
-import shutil
 import statistics
 import subprocess
 import time
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.neovim import ROOT, Home, wait_for
+from tests.e2e.neovim import Home, wait_for
 from tests.e2e.vscode import (
     ARTEFACTS,
     EXTENSION,
@@ -126,13 +125,6 @@ def test_the_bars_of_a_key_and_of_the_start(code: VsCode, user: Home, window: Wi
     assert median <= 500, times
     assert started <= 300
     assert VSIX.stat().st_size <= 1_000_000
-
-
-def test_inside_the_extension_host(code: VsCode, user: Home) -> None:
-    """`test/host/index.ts`, which VS Code runs with the extension."""
-    shutil.copy(ROOT / "examples/inventory.py", user.path / "project")
-    code.settings()
-    assert code.run_inside(EXTENSION, EXTENSION / "dist/test/host/index.js") == 0
 
 
 def test_the_menu_pauses_explains_and_shows_the_models(window: Window) -> None:

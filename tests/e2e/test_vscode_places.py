@@ -1,4 +1,4 @@
-"""Where code can be in a real VS Code: folders, notebooks, nowhere."""
+"""Where code can be in a real VS Code: folders, nowhere."""
 
 import json
 
@@ -81,46 +81,4 @@ def test_each_folder_of_a_workspace_has_its_own_settings(code: VsCode, user: Hom
                 window.action("Explain this code")
                 window.chat().locator("article.assistant").get_by_text("_told()").wait_for()
                 assert [request["max_tokens"] for request in engine.requests[asked:]] == [most]
-            window.check_quiet()
-
-
-CELLS = [
-    ("markdown", "# A title"),
-    ("code", "def first_cell(value):\n    return value"),
-    ("code", ""),
-    ("code", "print(last_cell)"),
-]
-
-
-def test_a_cell_knows_the_cells_above_it(code: VsCode, user: Home) -> None:
-    notebook = {
-        "cells": [
-            {"cell_type": kind, "metadata": {}, "source": text}
-            | ({"execution_count": None, "outputs": []} if kind == "code" else {})
-            for kind, text in CELLS
-        ],
-        "metadata": {"language_info": {"name": "python"}},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    write(user.path / "project/a.ipynb", json.dumps(notebook))
-    engine = FakeEngine(text="_cell(3)")
-    with scripted(engine) as url:
-        code.settings({"cl-lsp.engine.endpoint": url, "cl-lsp.engine.fim": "codellama"})
-        with code.window() as window:
-            wait_for("the language server", lambda: "ready" in window.status)
-            window.open("a.ipynb", ".notebook-editor .code-cell-row")
-            cell = window.page.locator(".notebook-editor .code-cell-row").nth(1)
-            cell.locator(".cell-editor-container").click()
-            window.type("first")
-            ghost = cell.locator("[class*=ghost-text-decoration]")
-            wait_for(
-                "ghost text in the cell", lambda: "_cell(3)" in "".join(ghost.all_inner_texts())
-            )
-            request = engine.requests[-1]
-            assert "def first_cell(value):\n    return value\n\nfirst" in request["prompt"]
-            assert "last_cell" in request["prompt"]
-            assert "A title" not in str(request)
-            window.press("Tab")
-            wait_for("the accepted text", lambda: "first_cell(3)" in cell.inner_text())
             window.check_quiet()

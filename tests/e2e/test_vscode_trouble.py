@@ -67,6 +67,23 @@ def test_each_trouble_is_told_once_with_a_button_that_helps(code: VsCode, user: 
         wait_for("the language server", lambda: "ready" in window.status)
 
 
+def test_a_program_that_never_answers_can_be_left(code: VsCode, user: Home) -> None:
+    """As one that is no language server, or hangs; it is ended, and not started again."""
+    silent = user.path / "silent"
+    silent.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(600)\n")
+    silent.chmod(0o755)
+    code.settings({"cl-lsp.server.path": str(silent)})
+    with code.window() as window:
+        wait_for("its start", lambda: str(silent) in str(user.processes()))
+        wait_for("that", lambda: "starting" in window.status)
+        code.settings()
+        wait_for("the language server", lambda: "ready" in window.status)
+        wait_for("its end", lambda: str(silent) not in str(user.processes()))
+        time.sleep(1)  # for what could come late
+        assert str(silent) not in str(user.processes())
+        window.check_quiet()
+
+
 def test_an_engine_that_does_not_start_is_told_once_and_tried_again(
     code: VsCode, user: Home
 ) -> None:

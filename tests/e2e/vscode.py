@@ -31,6 +31,7 @@ VSIX = ROOT / "dist/cl-lsp-0.1.0.vsix"
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+DRIVER = "--enable-smoke-test-driver"
 # Of the user; nothing here is what the extension needs: only what else would come in between.
 SETTINGS = {
     "security.workspace.trust.enabled": False,
@@ -82,7 +83,11 @@ class VsCode:
             context.close()
 
     def run_inside(self, extension: Path, tests: Path) -> int:
-        """The exit code of tests in the extension host, with the extension from its folder."""
+        """The exit code of tests in the extension host, with the extension from its folder.
+
+        For a server with the option DRIVER, without which there is no such thing, and with which
+        messages do not pop up.
+        """
         at = f"vscode-remote://127.0.0.1:{self.port}"
         given = {
             "extensionDevelopmentPath": at + str(extension),
@@ -117,7 +122,7 @@ def install(home: Home, folder: str = ".local/bin") -> None:
 
 
 @contextlib.contextmanager
-def vscode(home: Home, vsix: Path) -> Iterator[VsCode]:
+def vscode(home: Home, vsix: Path, *more: str) -> Iterator[VsCode]:
     """The server at a free port, with the extension installed from its package."""
     port = free_port()
     program = [VSCODE / "node", VSCODE / "vscode/out/server-main.js"]
@@ -126,7 +131,7 @@ def vscode(home: Home, vsix: Path) -> Iterator[VsCode]:
     log = (home.path / "server.log").open("wb")
     options = ["--host", "127.0.0.1", "--port", str(port), "--without-connection-token",
                "--accept-server-license-terms", "--telemetry-level", "off",
-               "--enable-smoke-test-driver", "--reconnection-grace-time", "1"]  # fmt: skip
+               "--reconnection-grace-time", "1", *more]  # fmt: skip
     server = subprocess.Popen(
         [*program, *options, *places], env=home.env, cwd=home.path,
         stdout=log, stderr=log, start_new_session=True,

@@ -94,7 +94,7 @@ class Window:
 
     def chat(self) -> FrameLocator:
         """The page of the chat view."""
-        outer = self.page.frame_locator("iframe.webview.ready")
+        outer = self.page.frame_locator("iframe.webview.ready[src*='extensionId=cl-lsp']")
         return outer.frame_locator("iframe#active-frame")
 
     def lines(self) -> list[str]:
@@ -154,5 +154,9 @@ class Window:
         self.page.screenshot(path=path, **options)
 
     def check_quiet(self) -> None:
-        """Nothing was said to the user."""
-        assert [m for m in self.messages if re.search("cl-lsp|error", m, re.I)] == []
+        """Nothing was said to the user, nor is there anything for him to look up."""
+        self.command("Notifications: Show Notifications")
+        self.page.locator(".notifications-center.visible").wait_for()
+        # A progress is in that list, too, until it is over.
+        ours = re.compile("cl-lsp|error", re.IGNORECASE)
+        wait_for("quiet", lambda: not [m for m in self.messages if ours.search(m)], 20)

@@ -2,19 +2,16 @@
 
 import {
   commands,
-  ConfigurationTarget,
   type Disposable,
   type ExtensionContext,
   type QuickPickItem,
   window,
-  workspace,
 } from "vscode";
 import { ExecuteCommandRequest } from "vscode-languageclient/node";
 import type { Client } from "./client";
 import { install } from "./install";
 import { selectModel } from "./models";
 import type { Server } from "./server";
-import { SECTION } from "./settings";
 import type { Status } from "./status";
 import { showTrace } from "./trace";
 
@@ -36,8 +33,8 @@ export function registerCommands(
     trace: asked(server, showTrace),
     log: () => server.log.show(true),
     restart: () => server.restart(),
-    install: async () => (await install(context)) && server.restart(),
-    choose,
+    install: async () => used(server, await install(context)),
+    choose: async () => used(server, await choose()),
     settings: () => commands.executeCommand("workbench.action.openSettings", `@ext:${id}`),
     walkthrough: async () => {
       await commands.executeCommand("workbench.action.openWalkthrough", `${id}#start`, false);
@@ -68,11 +65,14 @@ function run(client: Client, command: string): Promise<unknown> {
   return client.sendRequest(ExecuteCommandRequest.type, { command });
 }
 
-async function choose(): Promise<void> {
+async function choose(): Promise<string | undefined> {
   const [file] = (await window.showOpenDialog({ title: "The program cl-lsp" })) ?? [];
-  if (file) {
-    const settings = workspace.getConfiguration(SECTION);
-    await settings.update("server.path", file.fsPath, ConfigurationTarget.Global);
+  return file?.fsPath;
+}
+
+async function used(server: Server, program: string | undefined): Promise<void> {
+  if (program !== undefined) {
+    await server.use(program);
   }
 }
 

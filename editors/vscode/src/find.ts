@@ -10,8 +10,6 @@ export interface Surroundings {
   folders: string[];
   /** The Python that the user has chosen for the workspace. */
   interpreter: string | undefined;
-  /** The environment that "Install" makes. */
-  installed: string;
   searchPath: string;
   home: string;
   windows: boolean;
@@ -31,7 +29,6 @@ export function places(at: Surroundings): string[] {
     ...(at.interpreter ? [dirname(at.interpreter)] : []),
     ...at.searchPath.split(delimiter).filter((folder) => folder !== ""),
     join(at.home, ".local", "bin"), // which a desktop's menu often leaves out of PATH
-    join(at.installed, scripts),
   ].map((folder) => join(folder, program));
 }
 

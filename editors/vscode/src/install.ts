@@ -2,8 +2,10 @@
 
 import * as path from "node:path";
 import {
+  commands,
+  Disposable,
   type ExtensionContext,
-  ShellExecution,
+  ProcessExecution,
   Task,
   TaskRevealKind,
   TaskScope,
@@ -11,13 +13,9 @@ import {
   window,
 } from "vscode";
 
-/** Where it goes; on the machine that has the code. */
-export function environment(context: ExtensionContext): string {
-  return path.join(context.globalStorageUri.fsPath, "server");
-}
-
-/** Whether it is installed now. The user sees the commands run, in a terminal. */
-export async function install(context: ExtensionContext): Promise<boolean> {
+/** The program, on the machine that has the code; undefined if it was not installed, which the user
+ * has been told. He sees the commands run, in a terminal. */
+export async function install(context: ExtensionContext): Promise<string | undefined> {
   const [picked] =
     (await window.showOpenDialog({
       title: "The wheel of cl-lsp (cl_lsp-*.whl)",
@@ -25,26 +23,45 @@ export async function install(context: ExtensionContext): Promise<boolean> {
       filters: { wheel: ["whl"] },
     })) ?? [];
   if (picked === undefined) {
-    return false;
+    return undefined;
   }
-  const target = environment(context);
+  const target = path.join(context.globalStorageUri.fsPath, "server");
   const windows = process.platform === "win32";
-  const python = path.join(target, windows ? "Scripts" : "bin", "python");
-  const make = new ShellExecution(windows ? "py" : "python3", ["-m", "venv", target]);
-  const fill = new ShellExecution(python, ["-m", "pip", "install", `${picked.fsPath}[engine]`]);
-  return (await run("make an environment", make)) && (await run("install cl-lsp", fill));
+  const at = (name: string) =>
+    windows ? path.join(target, "Scripts", `${name}.exe`) : path.join(target, "bin", name);
+  if (
+    (await runs("make an environment", windows ? "py" : "python3", ["-m", "venv", target])) &&
+    (await runs("install cl-lsp", at("python"), ["-m", "pip", "install", `${picked.fsPath}[engine]`]))
+  ) {
+    return at("cl-lsp");
+  }
+  void toldWhy();
+  return undefined;
 }
 
-async function run(name: string, execution: ShellExecution): Promise<boolean> {
-  const task = new Task({ type: "shell" }, TaskScope.Global, name, "cl-lsp", execution);
+async function toldWhy(): Promise<void> {
+  const message = "cl-lsp was not installed; the terminal says why.";
+  if (await window.showErrorMessage(message, "Install…")) {
+    await commands.executeCommand("clLsp.install");
+  }
+}
+
+/** Without a shell, of which each has its own rules for what is in brackets. */
+async function runs(name: string, program: string, args: string[]): Promise<boolean> {
+  const task = new Task({ type: "process" }, TaskScope.Global, name, "cl-lsp", new ProcessExecution(program, args));
   task.presentationOptions = { reveal: TaskRevealKind.Always };
-  const running = await tasks.executeTask(task);
-  return new Promise((resolve) => {
-    const listener = tasks.onDidEndTaskProcess((ended) => {
-      if (ended.execution === running) {
-        listener.dispose();
-        resolve(ended.exitCode === 0);
-      }
-    });
+  let listening = Disposable.from();
+  const ended = new Promise<boolean>((resolve) => {
+    const ours = ({ name: its, source }: Task) => its === name && source === "cl-lsp";
+    listening = Disposable.from(
+      tasks.onDidEndTaskProcess(({ execution, exitCode }) => ours(execution.task) && resolve(exitCode === 0)),
+      tasks.onDidEndTask(({ execution }) => ours(execution.task) && resolve(false)), // also if it never began
+    );
   });
+  try {
+    await tasks.executeTask(task);
+    return await ended;
+  } finally {
+    listening.dispose();
+  }
 }

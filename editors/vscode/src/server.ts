@@ -3,6 +3,7 @@
 import { homedir } from "node:os";
 import {
   commands,
+  ConfigurationTarget,
   type Disposable,
   type ExtensionContext,
   extensions,
@@ -21,7 +22,6 @@ import {
 import { type Client, makeClient, type Views } from "./client";
 import { Crashes } from "./crashes";
 import { find, isProgram } from "./find";
-import { environment } from "./install";
 import { declaredKeys, explicit, SECTION } from "./settings";
 import type { Status } from "./status";
 import type { Button, Troubles } from "./trouble";
@@ -42,11 +42,11 @@ export class Server implements Disposable {
   client: Client | undefined;
   private readonly crashes = new Crashes();
   private readonly keys: string[];
-  private changing: Promise<void> = Promise.resolve();
+  private changing: Promise<unknown> = Promise.resolve();
   private readonly listeners: ((client: Client) => void)[] = [];
 
   constructor(
-    private readonly context: ExtensionContext,
+    context: ExtensionContext,
     readonly log: LogOutputChannel,
     private readonly status: Status,
     private readonly troubles: Troubles,
@@ -60,14 +60,30 @@ export class Server implements Disposable {
     this.listeners.push(listener);
   }
 
-  /** Also if it runs already. One after the other: a restart waits for the start before. */
-  restart(): Promise<void> {
+  /** Also if it runs already, or never gets to that. One after the other: a restart waits for the
+   * start before. What is still wrong is told again. */
+  restart(): Promise<unknown> {
     this.crashes.forget();
-    this.changing = this.changing.then(async () => {
+    this.troubles.over();
+    const stopped = this.stop();
+    this.changing = Promise.all([this.changing, stopped]).then(async () => {
       await this.stop();
       await this.start();
     });
     return this.changing;
+  }
+
+  /** The program that the user wants, from now on; wherever another one is named. */
+  async use(program: string): Promise<void> {
+    const named = () => workspace.getConfiguration(SECTION).get<string>("server.path");
+    if (named() === program) {
+      await this.restart(); // it is a newer one
+    }
+    for (const target of [ConfigurationTarget.Global, ConfigurationTarget.Workspace]) {
+      if (named() !== program) {
+        await workspace.getConfiguration(SECTION).update("server.path", program, target);
+      }
+    }
   }
 
   /** Tell the server what the user has changed. */
@@ -102,6 +118,7 @@ export class Server implements Disposable {
   async stop(): Promise<void> {
     const { client } = this;
     this.client = undefined;
+    void commands.executeCommand("setContext", RUNNING, false);
     await client?.dispose(2000).catch((error) => this.log.warn(`stopping: ${error}`));
   }
 
@@ -117,8 +134,8 @@ export class Server implements Disposable {
     this.status.show({ state: "starting" });
     const read = (scope?: string) =>
       workspace.getConfiguration(SECTION, scope === undefined ? null : Uri.parse(scope));
-    const closed = () => this.closed();
-    const client = makeClient(program, this.keys, read, this.log, closed, this.views);
+    const closed = () => this.closed(client);
+    const client: Client = makeClient(program, this.keys, read, this.log, closed, this.views);
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Running && client === this.client) {
         this.started(client, program);
@@ -155,7 +172,10 @@ export class Server implements Disposable {
     void this.troubles.pass(message, ...(engine ? [CONNECT] : []), ...(bad ? [LOG] : []));
   }
 
-  private closed(): { action: CloseAction; handled: boolean } {
+  private closed(client: Client): { action: CloseAction; handled: boolean } {
+    if (client !== this.client) {
+      return { action: CloseAction.DoNotRestart, handled: true }; // it was stopped while it started
+    }
     if (!this.crashes.tooMany(Date.now())) {
       this.status.show({ state: "starting" });
       return { action: CloseAction.Restart, handled: true };
@@ -191,7 +211,6 @@ export class Server implements Disposable {
       given,
       folders: trusted ? folders() : [],
       interpreter: trusted ? await interpreter() : undefined,
-      installed: environment(this.context),
       searchPath: process.env["PATH"] ?? "",
       home: homedir(),
       windows: process.platform === "win32",
@@ -207,6 +226,10 @@ function folders(): string[] {
 /** What the Python extension, if it is there and awake, would run. */
 async function interpreter(): Promise<string | undefined> {
   const python = extensions.getExtension("ms-python.python");
-  const chosen = python?.isActive && python.exports?.environments?.getActiveEnvironmentPath?.();
-  return typeof chosen?.path === "string" && isProgram(chosen.path) ? chosen.path : undefined;
+  try {
+    const chosen = python?.isActive && python.exports?.environments?.getActiveEnvironmentPath?.();
+    return typeof chosen?.path === "string" && isProgram(chosen.path) ? chosen.path : undefined;
+  } catch {
+    return undefined; // its own trouble
+  }
 }
