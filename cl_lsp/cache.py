@@ -37,7 +37,7 @@ class Known:
         text = left
         if closers:
             before = unix_before(snapshot.before)
-            opened = state_at(snapshot.language, before, snapshot.marks).stack
+            opened = state_at(snapshot.language, before, snapshot.opened).stack
             text = merge_closers(left, closers, snapshot.language, opened)
         return Suggestion(text, len(closers), "typed", written=left)
 

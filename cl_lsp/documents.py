@@ -14,7 +14,7 @@ from lsprotocol import types
 from .errors import Unreadable
 from .line_ends import LINE_END, line_at, near_line
 from .reasons import Reason
-from .syntax import Marks
+from .syntax import Opened
 
 log = logging.getLogger(__name__)
 LANGUAGES = {  # LSP's ids of files whose suffix is another
@@ -42,7 +42,7 @@ class Snapshot:
     text: str
     offset: int
     line: int | None = field(default=None, compare=False)  # the cursor's, from 0, if it is known
-    marks: Marks = field(default_factory=Marks, compare=False, repr=False)  # the document's
+    opened: Opened = field(default_factory=Opened, compare=False, repr=False)  # the document's
 
     def same(self, other: "Snapshot") -> bool:
         """Whether text and cursor are, whatever the version."""
@@ -134,7 +134,7 @@ class Documents:
         self.around: Callable[[str], tuple[str, str]] = lambda uri: ("", "")
         self._secret = secret
         self._open: dict[str, Document] = {}
-        self._marks: dict[str, Marks] = {}  # of those in which a cursor was
+        self._opened: dict[str, Opened] = {}  # of those in which a cursor was
 
     @property
     def uris(self) -> list[str]:
@@ -153,7 +153,7 @@ class Documents:
 
     def close(self, uri: str) -> None:
         self._open.pop(uri, None)
-        self._marks.pop(uri, None)
+        self._opened.pop(uri, None)
 
     def change(self, params: types.DidChangeTextDocumentParams) -> Document | None:
         """Apply the changes in order; None if the document is not open."""
@@ -208,8 +208,8 @@ class Documents:
         before, after = self.around(uri)
         if before or after:
             text, offset, line = "".join((before, text, after)), len(before) + offset, None
-        marks = self._marks.setdefault(uri, Marks())
-        return Snapshot(uri, document.version, document.language, text, offset, line, marks)
+        opened = self._opened.setdefault(uri, Opened())
+        return Snapshot(uri, document.version, document.language, text, offset, line, opened)
 
 
 def offset_at(

@@ -50,7 +50,7 @@ class Gate:
             return Reason.GLOB
         if config.in_comments and config.in_strings:
             return None
-        match inside(snapshot.language, snapshot.before, snapshot.marks):
+        match inside(snapshot.language, snapshot.before, snapshot.opened):
             case "comment" if not config.in_comments:
                 return Reason.COMMENT
             case "string" if not config.in_strings:

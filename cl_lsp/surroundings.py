@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from .brackets import auto_closed
 from .documents import Snapshot
 from .languages import Row, row_of
-from .syntax import Kind, Marks, Open, State, events, state_at
+from .syntax import Kind, Open, Opened, State, events, state_at
 
 AFTER = 4000  # characters after the cursor that are read for what they close
 NEAR = 20_000  # characters; of what is farther nobody reads the line ends
@@ -22,7 +22,7 @@ class Surroundings:
     before: str
     after: str
     closers: str = ""
-    marks: Marks = field(default_factory=Marks, compare=False, repr=False)
+    opened: Opened = field(default_factory=Opened, compare=False, repr=False)
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> "Surroundings":
@@ -30,7 +30,7 @@ class Surroundings:
         after = snapshot.after[len(closers) :]
         before = unix_before(snapshot.before)
         after = unix(after[:NEAR]) + after[NEAR:]
-        return cls(snapshot.language, before, after, closers, snapshot.marks)
+        return cls(snapshot.language, before, after, closers, snapshot.opened)
 
     @cached_property
     def line_before(self) -> str:
@@ -59,7 +59,7 @@ class Surroundings:
     @cached_property
     def state(self) -> State:
         """What is open at the cursor."""
-        return state_at(self.language, self.before, self.marks)
+        return state_at(self.language, self.before, self.opened)
 
     @property
     def kind(self) -> Kind:

@@ -1,18 +1,21 @@
 """Whether a cursor stands in code, a string or a comment, and which brackets are open there.
 
 A light scanner over text that need not be finished. It knows quotes, comments and brackets of each
-language, and no grammar: `languages` has the facts. Only the last 6,000 characters are read.
+language, and no grammar: `languages` has the facts. Brackets are of the last 6,000 characters.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from .languages import Row, Text, row_of
 
 WINDOW, STEP = 6000, 500  # characters
+READ, FAR = 4000, 100_000
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 Kind = Literal["code", "string", "comment"]
 
@@ -46,28 +49,42 @@ class State:
         return "code" if not texts else "comment" if texts[0].comment else "string"
 
 
-class Marks:
-    """How often marks without blanks are in a document's text before the cursor. While someone
-    types it stays: to compare 2 MB takes a tenth of a millisecond, to count in them one."""
+class Opened:
+    """What is open at places of a document, read once from its beginning, or from some 100,000
+    characters above. While someone types, what stands above stays as it is."""
 
     def __init__(self) -> None:
-        self._text = ""  # up to a blank: no mark goes over its end
-        self._counts: dict[str, int] = {}
+        self._row: Row | None = None
+        self._text = ""  # what was read
+        self._known: list[tuple[int, tuple[Open, ...]]] = []  # offsets, and what is open there
 
-    def times(self, mark: str, text: str) -> int:
-        """How often it is in `text`."""
-        end = max(text.rfind("\n"), text.rfind(" ")) + 1
-        known = self._counts if text.startswith(self._text) else {}
-        begin = len(self._text)
-        self._counts = {m: n + text.count(m, begin, end) for m, n in known.items()}
-        self._text = text[:end]
-        if mark not in known:
-            self._counts[mark] = text.count(mark, 0, end)
-        return self._counts[mark] + text.count(mark, end)
+    def at(self, row: Row, before: str, place: int) -> tuple[Open, ...]:
+        """The strings and comments that are open there, and what is open in them."""
+        if self._row != row:
+            self._row, self._known = row, []
+        read = min(len(self._text), len(before))
+        while self._known:  # what has changed is read again
+            last = min(self._known[-1][0], read)
+            if before.startswith(self._text[:last]):
+                break
+            self._known.pop()
+        above = bisect_right(self._known, place, key=itemgetter(0)) - 1
+        if above < 0 or place - self._known[above][0] > 2 * FAR:
+            self._known, above = [_begin(row, before, max(0, place // FAR - 1) * FAR)], 0
+        at, stack = self._known[above]
+        while place - at > STEP:
+            end = min(place, before.find("\n", at + READ, at + 2 * READ) + 1 or at + READ)
+            at, stack = end, _behind(row, before[at:end], stack)
+            if at > self._known[-1][0]:
+                self._known.append((at, stack))
+        self._text = max(before[: self._known[-1][0]], self._text[: self._known[-1][0]], key=len)
+        if place > at:
+            stack = _behind(row, before[at:place], stack)
+        return stack[next((n for n, item in enumerate(stack) if item.text), len(stack)) :]
 
 
-def inside(language: str, before: str, marks: Marks | None = None) -> Kind:
-    """Where a cursor is that stands behind `before`; `language` is an id of LSP, `marks` the
+def inside(language: str, before: str, opened: Opened | None = None) -> Kind:
+    """Where a cursor is that stands behind `before`; `language` is an id of LSP, `opened` the
     document's.
 
     >>> inside("python", "x = 'it"), inside("python", "x = 1  # it"), inside("python", "x = 'a'")
@@ -75,28 +92,29 @@ def inside(language: str, before: str, marks: Marks | None = None) -> Kind:
     >>> inside("javascript", "`${a"), inside("cpp", "/* a */ b /* c")
     ('code', 'comment')
     """
-    return state_at(language, before, marks).kind
+    return state_at(language, before, opened).kind
 
 
-def state_at(language: str, before: str, marks: Marks | None = None) -> State:
-    """What is open behind `before`, as far as its end tells."""
-    row, marks = row_of(language), marks or Marks()
+def state_at(language: str, before: str, opened: Opened | None = None) -> State:
+    """What is open behind `before`: brackets as far as its end tells."""
+    row, opened = row_of(language), opened or Opened()
     line = before.rfind("\n") + 1
     if len(before) - line > WINDOW:  # of a long line the end, from where moves in steps
         line = len(before) // STEP * STEP
     start = before.find("\n", line - WINDOW, line) + 1 or line - WINDOW if line > WINDOW else 0
-    texts = [t for t in row.texts if t.lines and _begun(t, before, start, marks)] if start else []
+    texts = opened.at(row, before, start) if start else ()
     # While someone types, only the cursor's line is new.
-    stack = list(_lines_state(row, before[start:line], texts[0] if texts else None))
+    stack = list(_behind(row, before[start:line], texts))
     for _ in events(row, before, line, stack):
         pass
     return State(tuple(stack), start == 0)
 
 
-@lru_cache(32)
-def _lines_state(row: Row, lines: str, inside: Text | None) -> tuple[Open, ...]:
-    stack = [Open(inside.closer, inside)] if inside else []
-    for _ in events(row, lines, 0, stack):
+@lru_cache(64)
+def _behind(row: Row, text: str, opened: tuple[Open, ...]) -> tuple[Open, ...]:
+    """What is open behind a text that has `opened` before it."""
+    stack = list(opened)
+    for _ in events(row, text, 0, stack):
         pass
     return tuple(stack)
 
@@ -188,10 +206,19 @@ def _whole(text: Text) -> str:
     return rf"(?:{text.opener})(?:{inner})*+{closer}"
 
 
-def _begun(text: Text, before: str, at: int, marks: Marks) -> bool:
-    """Whether it is open at `at`, by counting alone: a guess, for what a window begins in."""
+def _begin(row: Row, before: str, at: int) -> tuple[int, tuple[Open, ...]]:
+    """A place at or soon after `at` to read from, and what is open there."""
+    if not at:
+        return 0, ()
+    place = before.find("\n", at, at + READ) + 1 or at
+    guess = (Open(t.closer, t) for t in row.texts if t.lines and _begun(t, before, place))
+    return place, tuple(guess)[:1]
+
+
+def _begun(text: Text, before: str, at: int) -> bool:
+    """Whether it is open at `at`, by counting alone: a guess, where reading all would take long."""
     if text.bare and text.bare == text.closer:
-        return marks.times(text.bare, before[:at]) % 2 == 1
+        return before.count(text.bare, 0, at) % 2 == 1
     if not text.bare:
         return False
     begins = before.rfind(text.bare, 0, at)

@@ -1,7 +1,7 @@
 """Where a cursor is: code, string or comment, and what is open there."""
 
-import itertools
 import time
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -10,8 +10,9 @@ from lsprotocol import types
 
 from cl_lsp.context import Windows
 from cl_lsp.documents import Documents, Snapshot
+from cl_lsp.languages import row_of
 from cl_lsp.surroundings import NEAR, Surroundings
-from cl_lsp.syntax import WINDOW, Marks, inside, state_at
+from cl_lsp.syntax import WINDOW, Open, Opened, events, inside, state_at
 
 LANGUAGES = [
     "python", "cpp", "java", "php", "typescript", "javascript", "csharp", "shellscript",
@@ -108,19 +109,36 @@ def test_any_text_can_be_read(language: str, before: str) -> None:
 
 def test_it_is_cheap() -> None:
     """Ten times what it takes on a shared core."""
-    before = 'total = compute(items[1], "a", {b}) + 1  # sum\n' * 20_000
-    state_at("python", before)
+    before, opened = 'total = compute(items[1], "a", {b}) + 1  # sum\n' * 20_000, Opened()
+    state_at("python", before, opened)
     began = time.perf_counter()
-    state_at("python", before)
+    state_at("python", before + "x", opened)
     assert time.perf_counter() - began < 0.02
     assert len(before) > 100 * WINDOW
 
 
-@given(st.lists(st.text(st.sampled_from(['"', "'", "\n", " ", "a"]), max_size=12), max_size=6))
-def test_a_mark_is_counted_in_any_order_of_texts(parts: list[str]) -> None:
-    texts, marks = ["".join(parts[:n]) for n in range(len(parts) + 1)] + parts, Marks()
-    for text, mark in itertools.product(texts, ('"""', "'''")):
-        assert marks.times(mark, text) == text.count(mark)
+PIECES = ["`", "${", "}", "/*", "*/", "\n", "// it's `\n", "x = 1;\n", "'`'\n", "f(", ")"]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=40), min_size=1, max_size=5))
+def test_what_is_open_is_the_same_however_one_came_there(texts: list[list[str]]) -> None:
+    row, opened = row_of("javascript"), Opened()
+    with patch.multiple("cl_lsp.syntax", READ=9, STEP=2):
+        for pieces in (*texts, *texts):
+            text = "".join(pieces)
+            for place in (text.rfind("\n") + 1, text.find("\n") + 1):
+                stack: list[Open] = []
+                for _ in events(row, text[:place], 0, stack):
+                    pass
+                first = next((n for n, item in enumerate(stack) if item.text), len(stack))
+                assert opened.at(row, text, place) == tuple(stack[first:])
+
+
+def test_an_odd_mark_in_a_comment_far_above_opens_nothing() -> None:
+    far = "// one ` alone\n" + "x = 1;\n" * 3000
+    assert inside("javascript", far) == "code"
+    assert [item.closer for item in state_at("javascript", far + "f(g[").stack] == [")", "]"]
+    assert inside("python", '# """ is a quote\n' + "x = 1\n" * 3000) == "code"
 
 
 @pytest.mark.alone
