@@ -24,7 +24,7 @@ demo: .venv/engine
 # What compares times runs by itself, behind all else. REPORTS, a folder, gets JUnit's reports.
 test: lint
 	$(PYTEST) -n auto --dist loadfile -m 'not (alone or editor or soak)' $(call report,test)
-	$(PYTEST) -m alone $(call report,alone) || $(AGAIN) alone
+	$(PYTEST) -m 'alone and not soak' $(call report,alone) || $(AGAIN) 'alone and not soak'
 
 lint: .venv/dev
 	$(BIN)/ruff check -q .

@@ -1,4 +1,5 @@
-"""Compiles every kernel that a model needs, for a GPU that is not here: `compile_for.py CC MODEL`.
+"""Compiles every kernel that a model needs, for a GPU that is not here:
+`compile_for.py CC MODEL all|largest`, of the buckets of each number of rows.
 
 Triton is told that a GPU of compute capability CC is there; what would be launched is compiled,
 ptxas included, and not launched. Prints a line of JSON for each kernel. To be run in a process of
@@ -96,14 +97,15 @@ def empty_llama(alias: str) -> Llama:
     return Llama(c, Weights(matrix(c.vocab, c.dim), [layer], norm, matrix(c.vocab, c.dim)))
 
 
-def main(capability: int, alias: str) -> None:
+def main(capability: int, alias: str, buckets: str) -> None:
     made = pretend(capability)
     llama = empty_llama(alias)
     pool = llama.new_pool(CONTEXT // PAGE, PAGE)
     rows = 64
     staging = Staging(llama.device, llama.config.vocab, rows, GROUP, CONTEXT // PAGE, PAGE)
     fused = Fused(llama, pool, rows)
-    for bucket in graphs.BUCKETS:
+    largest = {bucket.rows: bucket for bucket in graphs.BUCKETS}.values()
+    for bucket in graphs.BUCKETS if buckets == "all" else largest:
         Few(fused, staging.inputs.of(*bucket), staging.choices_of(bucket.rows)).launch()
     torch.mm = lambda *args, **options: None  # cuBLAS' part
     blocks = most_blocks(rows, GROUP, llama.cache_dtype, llama.device)
@@ -115,4 +117,4 @@ def main(capability: int, alias: str) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2])
+    main(int(sys.argv[1]), *sys.argv[2:])

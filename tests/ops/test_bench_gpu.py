@@ -52,8 +52,8 @@ def test_steps(gpu: bench_gpu.Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_answers_and_the_peer(gpu: bench_gpu.Gpu) -> None:
-    found = bench_gpu.answers(gpu, (8, 20, 70), 2)
-    assert set(found["prefill_ms"]) == {"8", "20", "70"} and found["token_ms_at_20"] > 0
+    found = bench_gpu.answers(gpu, (8, 20), 2)
+    assert set(found["prefill_ms"]) == {"8", "20"} and found["token_ms_at_20"] > 0
     peer = bench_gpu.transformers_peer(gpu, 64, 16)
     errors = peer["logits_from_float32"]
     theirs = errors.pop("transformers")  # in bfloat16; ours are in float32 here

@@ -20,22 +20,23 @@ KERNELS = {
 }
 
 
-OLDER = pytest.mark.soak  # 40 s of a core each
+LONG = pytest.mark.soak  # 30 to 40 s of a core each
 
 
 @pytest.mark.parametrize(
-    ("capability", "model"),
+    ("capability", "model", "buckets"),
     [
-        pytest.param(80, "7b", marks=OLDER),
-        pytest.param(89, "34b", marks=OLDER),
-        (90, "34b"),
+        pytest.param(80, "7b", "all", marks=LONG),
+        pytest.param(89, "34b", "all", marks=LONG),
+        pytest.param(90, "34b", "all", marks=LONG),
+        (90, "34b", "largest"),
     ],
 )
-def test_kernels_compile(capability: int, model: str, tmp_path: Path) -> None:
+def test_kernels_compile(capability: int, model: str, buckets: str, tmp_path: Path) -> None:
     path = os.pathsep.join(map(str, (ROOT, ROOT / "engine", ROOT / "kernels")))
     environment = os.environ | {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(tmp_path)}
     del environment["TRITON_INTERPRET"]
-    command = [sys.executable, "-m", "tests.ops.compile_for", str(capability), model]
+    command = [sys.executable, "-m", "tests.ops.compile_for", str(capability), model, buckets]
     done = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=110
     )

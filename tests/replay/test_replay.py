@@ -144,7 +144,7 @@ def test_a_bar_is_for_what_was_measured() -> None:
 
 def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "replay.jsonl"
-    few = ["--files", "2", "--across", "0", "--hurried", "0", "--jobs", "2"]
+    few = ["--files", "1", "--across", "0", "--hurried", "0", "--jobs", "2"]
     bench.main([*few, "--features", "all", "--out", str(out)])
     line = json.loads(out.read_text())
     assert json.loads(capsys.readouterr().out) == line
@@ -154,4 +154,3 @@ def test_the_embedded_model_saves_keys(tmp_path: Path, capsys: pytest.CaptureFix
     assert found["saved_keys"] > 0.1
     assert found["shown"] >= 5 <= found["requests"]
     assert found["without_engine"]["typed"] > 0
-    assert found["without_engine"]["prefetched"] > 0

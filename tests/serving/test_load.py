@@ -117,7 +117,7 @@ async def load(http: httpx2.AsyncClient, seconds: float) -> None:
 
 
 async def test_many_streams_and_hang_ups(http: httpx2.AsyncClient) -> None:
-    await load(http, 20)
+    await load(http, 10)
 
 
 @pytest.mark.soak

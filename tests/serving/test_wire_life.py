@@ -153,8 +153,10 @@ async def test_any_text_is_answered(http: httpx2.AsyncClient, body: dict[str, An
 
 
 async def test_a_context_that_is_exactly_full_and_one_over(http: httpx2.AsyncClient) -> None:
-    full = await complete(http, prompt="y = 1\n" * 2000, max_tokens=4096 - 16, ignore_eos=True)
-    assert full["usage"]["prompt_tokens"] <= 16
+    room = 4096 - 32
+    full = await complete(http, prompt=[500] * room, max_tokens=32, ignore_eos=True)
+    usage = full["usage"]
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (room, 32)
     over = await http.post("/v1/completions", json={"prompt": "a", "max_tokens": 4096})
     assert over.status_code == 400 and "leaves no room" in over.json()["error"]["message"]
 
