@@ -141,10 +141,10 @@ class Editor:
 
     def __init__(self, address: Path, press: Callable[[str], object] | None = None):
         self.press = press or (lambda keys: self.call("nvim_input", keys))
-        wait_for("nvim's socket", address.exists)
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(30)
-        self._socket.connect(str(address))
+        # It is there a moment before nvim listens to it.
+        wait_for("nvim's socket", lambda: self._socket.connect_ex(str(address)) == 0)
         self._packer, self._answers = msgpack.Packer(), msgpack.Unpacker()
 
     def wait_for_server(self) -> None:

@@ -5,10 +5,19 @@ local M = {}
 
 function M.detach() end -- Neovim hides what it shows
 
+local function happens(event, buf)
+  local group = 'nvim.lsp.inline_completion:' .. buf
+  pcall(vim.api.nvim_exec_autocmds, event, { group = group, buffer = buf })
+end
+
 --- Neovim does this when it has no more keys to read; until then what is shown is out of date.
 function M.refresh(buf)
-  local group = 'nvim.lsp.inline_completion:' .. buf
-  pcall(vim.api.nvim_exec_autocmds, 'CursorMovedI', { group = group, buffer = buf })
+  happens('CursorMovedI', buf)
+end
+
+--- The user has left insert mode, or the buffer.
+function M.left(buf)
+  happens('InsertLeave', buf)
 end
 
 function M.attach(buf)

@@ -91,16 +91,20 @@ end
 function M.attach(buf, client)
   local known = states[buf]
   states[buf] = { client = client, timer = known and known.timer or assert(vim.uv.new_timer()) }
-  local group = group_of(buf)
-  local function on(events, act)
-    vim.api.nvim_create_autocmd(events, { group = group, buffer = buf, callback = act })
-  end
-  on({ 'InsertEnter', 'CursorMovedI', 'TextChangedP' }, function()
-    M.refresh(buf)
-  end)
-  on('InsertLeave', function()
+  vim.api.nvim_create_autocmd({ 'InsertEnter', 'CursorMovedI', 'TextChangedP' }, {
+    group = group_of(buf),
+    buffer = buf,
+    callback = function()
+      M.refresh(buf)
+    end,
+  })
+end
+
+--- The user has left insert mode, or the buffer.
+function M.left(buf)
+  if states[buf] then
     forget(buf)
-  end)
+  end
 end
 
 --- The client has left the buffer, which may be about to go.

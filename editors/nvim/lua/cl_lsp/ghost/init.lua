@@ -28,14 +28,26 @@ local function beside_menus(buf)
   end)
 end
 
+-- CTRL-C leaves insert mode without InsertLeave, a window is left without leaving insert mode.
+for event, pattern in pairs({ ModeChanged = 'i*:n', BufLeave = '*' }) do
+  vim.api.nvim_create_autocmd(event, {
+    group = vim.api.nvim_create_augroup('cl_lsp_left_' .. event, {}),
+    pattern = pattern,
+    callback = function(left)
+      source().left(left.buf)
+    end,
+  })
+end
+
 function M.attach(buf, client)
   source().attach(buf, client)
-  vim.schedule(function()
+  -- Who was here before the server has no need of another key. Neovim is ready one round after this event.
+  vim.schedule(vim.schedule_wrap(function()
     local typing = vim.startswith(vim.api.nvim_get_mode().mode, 'i')
     if typing and vim.api.nvim_get_current_buf() == buf and vim.lsp.buf_is_attached(buf, client.id) then
-      source().refresh(buf) -- who was here before the server has no need of another key
+      source().refresh(buf)
     end
-  end)
+  end))
   if options.hide_beside_menu then
     beside_menus(buf)
   end
