@@ -26,6 +26,28 @@ def test_without_a_folder_an_unsaved_document_has_ghost_text(code: VsCode) -> No
         window.check_quiet()
 
 
+def test_what_was_typed_while_the_server_started_has_ghost_text(code: VsCode, user: Home) -> None:
+    """No further key is needed."""
+    slow, go = user.path / "slow", user.path / "go"
+    wait, program = f"until [ -e {go} ]; do sleep 0.1; done", user.path / ".local/bin/cl-lsp"
+    slow.write_text(f'#!/bin/sh\n{wait}\nexec {program} "$@"\n')
+    slow.chmod(0o755)
+    write(user.path / "project/early.py", "def f(x):\n    return x\n\n")
+    with scripted(FakeEngine(text="_told()")) as url:
+        code.settings({"cl-lsp.engine.endpoint": url, "cl-lsp.server.path": str(slow)})
+        with code.window() as window:
+            wait_for("the start", lambda: "starting" in window.status)
+            window.open("early.py")
+            window.press("Control+End")
+            window.type("zq")
+            wait_for("what was typed", lambda: window.lines()[-1] == "zq")
+            window.page.wait_for_timeout(1000)
+            assert not window.ghost()
+            go.touch()
+            assert window.wait_for_ghost() == "_told()"
+            window.check_quiet()
+
+
 def test_a_workspace_that_is_not_trusted_runs_nothing_of_its_own(code: VsCode, user: Home) -> None:
     trap, sprung = user.path / "trap/.venv/bin/cl-lsp", user.path / "sprung"
     trap.parent.mkdir(parents=True)

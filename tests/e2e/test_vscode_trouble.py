@@ -84,6 +84,19 @@ def test_a_program_that_never_answers_can_be_left(code: VsCode, user: Home) -> N
         window.check_quiet()
 
 
+def test_a_question_is_not_lost_where_there_is_no_server(code: VsCode) -> None:
+    code.settings({"cl-lsp.server.path": "/no/such/cl-lsp"})
+    with code.window() as window:
+        wait_for("no server", lambda: "not installed" in window.status)
+        window.command("cl-lsp: Open Chat")
+        question = window.chat().locator("#question")
+        question.fill("And why?")
+        question.press("Enter")
+        window.page.wait_for_timeout(1000)
+        assert question.input_value() == "And why?"
+        assert window.button("Choose the Program…").count() == 1
+
+
 def test_an_engine_that_does_not_start_is_told_once_and_tried_again(
     code: VsCode, user: Home
 ) -> None:

@@ -116,7 +116,7 @@ export class Chat implements WebviewViewProvider {
     const { conversation } = this;
     const client = this.server.running();
     if (!client || conversation.busy) {
-      return;
+      return this.post({ type: "back", text });
     }
     conversation.origin = this.about;
     const asking = conversation.ask(client, text, (answer) => {

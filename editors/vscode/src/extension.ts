@@ -27,6 +27,7 @@ export function activate(context: ExtensionContext): void {
   context.subscriptions.push(
     log,
     status,
+    server,
     ...registerCommands(context, server, status),
     ...chat.register(),
     ...changes.register(),

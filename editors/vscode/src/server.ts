@@ -21,6 +21,7 @@ import {
 } from "vscode-languageclient/node";
 import { type Client, makeClient, type Views } from "./client";
 import { Crashes } from "./crashes";
+import { Early } from "./early";
 import { find, isProgram } from "./find";
 import { declaredKeys, explicit, SECTION } from "./settings";
 import type { Status } from "./status";
@@ -41,6 +42,7 @@ const INSTALL = press("Install…", "clLsp.install");
 export class Server implements Disposable {
   client: Client | undefined;
   private readonly crashes = new Crashes();
+  private readonly early = new Early();
   private readonly keys: string[];
   private changing: Promise<unknown> = Promise.resolve();
   private readonly listeners: ((client: Client) => void)[] = [];
@@ -112,6 +114,7 @@ export class Server implements Disposable {
   }
 
   dispose(): void {
+    this.early.dispose();
     void this.stop();
   }
 
@@ -132,13 +135,15 @@ export class Server implements Disposable {
     }
     this.log.info(`starting ${program}`);
     this.status.show({ state: "starting" });
+    this.early.watch();
     const read = (scope?: string) =>
       workspace.getConfiguration(SECTION, scope === undefined ? null : Uri.parse(scope));
     const closed = () => this.closed(client);
     const client: Client = makeClient(program, this.keys, read, this.log, closed, this.views);
     client.onDidChangeState(({ newState }) => {
-      if (newState === State.Running && client === this.client) {
-        this.started(client, program);
+      if (newState === State.Running) {
+        // That is said before VS Code knows whom to ask for a suggestion; this promise is kept after.
+        void client.start().then(() => client === this.client && this.started(client, program), () => undefined);
       }
     });
     client.onNotification(ShowMessageNotification.type, (said) => this.said(said));
@@ -151,6 +156,7 @@ export class Server implements Disposable {
     const { name, version = "0" } = client.initializeResult?.serverInfo ?? { name: "?" };
     this.log.info(`${name} ${version} runs`);
     void commands.executeCommand("setContext", RUNNING, true);
+    void this.early.ask();
     if (this.status.state.state === "starting") {
       this.status.show({ state: "idle" });
     }
@@ -178,6 +184,7 @@ export class Server implements Disposable {
     }
     if (!this.crashes.tooMany(Date.now())) {
       this.status.show({ state: "starting" });
+      this.early.watch();
       return { action: CloseAction.Restart, handled: true };
     }
     this.stopped("cl-lsp has ended five times within three minutes and is left alone now.");

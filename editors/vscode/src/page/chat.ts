@@ -15,6 +15,7 @@ export type ToPage =
   | { type: "answer"; text: string; note: string }
   | { type: "busy"; busy: boolean }
   | { type: "focus" }
+  | { type: "back"; text: string } // a question that nobody could be asked
   | { type: "about"; text: string };
 
 export type FromPage =
@@ -85,6 +86,10 @@ window.addEventListener("message", ({ data }: MessageEvent<ToPage>) => {
       document.body.classList.toggle("busy", data.busy);
       ask.disabled = data.busy;
       turns.setAttribute("aria-busy", String(data.busy));
+      break;
+    case "back":
+      question.value = data.text;
+      host.setState(data.text);
       break;
     case "focus":
       question.focus();
