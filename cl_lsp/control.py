@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SECTION = "cl-lsp"  # of the editor's settings
 TRACE = "cl-lsp/trace"
-WAIT_S = 3.0  # that a request waits for the editor's settings
+WAIT_S = 10.0  # that a request waits for the settings of an editor that is busy starting
 NEVER_S = 30.0  # without an answer, until an editor counts as one that tells none
 INSTEAD = "the settings of its start, of cl-lsp.toml and of the environment count"
 

@@ -246,8 +246,9 @@ async def test_a_client_that_tells_no_settings_holds_up_nothing(
 
 
 async def test_nothing_is_sent_until_the_editor_has_told_its_settings(
-    client: LspClient, engine: FakeEngine, tmp_path: Path
+    client: LspClient, engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(control, "WAIT_S", 1.0)
     client.unanswered.add(PULL)
     uri = (tmp_path / "a.py").as_uri()
     await client.initialize(
