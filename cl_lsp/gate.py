@@ -16,6 +16,7 @@ from .ignore import Rules, top_of
 from .privacy import is_private
 from .reasons import Reason
 from .scopes import Scopes, path_of
+from .surroundings import unix_before
 from .syntax import inside
 
 KNOWN_S = 5.0  # that a file is ignored is looked up again after so long: an ignore file may change
@@ -50,7 +51,7 @@ class Gate:
             return Reason.GLOB
         if config.in_comments and config.in_strings:
             return None
-        match inside(snapshot.language, snapshot.before, snapshot.opened):
+        match inside(snapshot.language, unix_before(snapshot.before), snapshot.opened):
             case "comment" if not config.in_comments:
                 return Reason.COMMENT
             case "string" if not config.in_strings:

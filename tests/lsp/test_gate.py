@@ -2,15 +2,21 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 from cl_lsp import ignore
+from cl_lsp.documents import Snapshot
 from cl_lsp.gate import KNOWN_S, Gate
+from cl_lsp.languages import Row
 from cl_lsp.reasons import Reason
 from cl_lsp.scopes import Scopes
 from cl_lsp.settings import user_file
+from cl_lsp.surroundings import Surroundings
+from cl_lsp.syntax import Event, Open, events
 from tests.lsp.client import LspClient, LspError
 from tests.lsp.fake_engine import FakeEngine
 from tests.lsp.test_ignore import write
@@ -238,3 +244,21 @@ def test_the_command_line_keeps_to_the_files_table(home: Path, tmp_path: Path) -
     done = subprocess.run(command, cwd=home, capture_output=True, text=True)
     assert done.returncode == 1
     assert "127.0.0.1:9" in done.stderr and "127.0.0.1:7" not in done.stderr
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_gate_and_filters_read_a_text_once(home: Path, end: str) -> None:
+    scopes = Scopes({"CL_LSP_COMPLETION_IN_COMMENTS": "false"}, lambda message: None)
+    text, read = "".join(f"value = f({n}){end}" for n in range(4000)), 0
+    snapshot = Snapshot("untitled:a", 1, "python", text, len(text))
+
+    def counted(row: Row, text: str, at: int, stack: list[Open]) -> Iterator[Event]:
+        nonlocal read
+        read += len(text) - at
+        return events(row, text, at, stack)
+
+    with patch("cl_lsp.syntax.events", counted):
+        assert Gate(scopes).closed(snapshot) is None
+        first = read
+        assert Surroundings.of(snapshot).state.kind == "code"
+    assert first > 40_000 and read - first < 1000
