@@ -1,7 +1,7 @@
 -- `:checkhealth cl_lsp`
 local M = {}
 
-local INSTALL = "install it: pipx install 'cl-lsp[engine]'; or name it: vim.g.cl_lsp = { cmd = { '/path/to/cl-lsp' } }"
+local INSTALL = require('cl_lsp.server').INSTALL .. "; or name it: vim.g.cl_lsp = { cmd = { '/path/to/cl-lsp' } }"
 
 local WAIT_MS = 30000 -- PyTorch from a cold disk
 
@@ -17,8 +17,7 @@ local function program()
   if done.code ~= 0 or not version:match('^%d') then
     vim.health.error(('%s does not run: %s'):format(path, vim.trim(done.stderr or '')), INSTALL)
   elseif vim.version.lt(version, server.OLDEST) then
-    local advice = 'update it: pipx upgrade cl-lsp'
-    vim.health.error(('%s is %s; this plugin needs %s'):format(path, version, server.OLDEST), advice)
+    vim.health.error(('%s is %s; this plugin needs %s'):format(path, version, server.OLDEST), server.INSTALL)
   else
     vim.health.ok(('%s is %s'):format(path, version))
     return path
