@@ -14,6 +14,8 @@ __all__ = ["home"]  # a fixture
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(90)]
 
+ANSWERED = "next(vim.lsp.get_clients({ name = 'cl_lsp' })[1].requests) == nil"
+
 
 @pytest.fixture
 def engine(home: Home) -> Iterator[FakeEngine]:
@@ -57,6 +59,7 @@ def test_pause_resume_and_the_statusline(editor: PluginEditor, engine: FakeEngin
     assert "0.1.0" in status and "~/project" in status
 
 
+@both
 def test_the_trace_and_the_logs(editor: PluginEditor, home: Home, engine: FakeEngine) -> None:
     engine.text = ""
     editor.insert("total =")
@@ -65,15 +68,24 @@ def test_the_trace_and_the_logs(editor: PluginEditor, home: Home, engine: FakeEn
 
     def why() -> bool:
         editor.command("ClLsp trace")
+        wait_for("the trace", lambda: editor.lua(f"return {ANSWERED}"))
         return "## Why there was nothing" in editor.lines
 
     wait_for("the reason", why)
     assert editor.lines[0] == "# cl-lsp: the last requests"
     editor.press("q")
     wait_for("its end", lambda: editor.lines[0] == "total = ")
-    editor.command("ClLsp log")
-    assert editor.lua("return vim.api.nvim_buf_get_name(0)") == str(home.lsp_log)
+    assert "set_level('info')" in editor.command("ClLsp log")
     assert "nothing was logged yet" in editor.command("ClLsp log engine")
+    editor.lua("vim.lsp.log.set_level('info')")
+    editor.command("edit a.py")
+    editor.insert("total =")
+    editor.press("x")
+    log = home.lsp_log
+    wait_for("the reason", lambda: log.exists() and "no suggestion at a.py:1:" in log.read_text())
+    editor.press("\x1b")
+    assert "set_level" not in editor.command("ClLsp log")
+    assert editor.lua("return vim.api.nvim_buf_get_name(0)") == str(log)
 
 
 def test_a_model_is_chosen(editor: PluginEditor, engine: FakeEngine) -> None:
