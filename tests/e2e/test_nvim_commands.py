@@ -14,7 +14,8 @@ __all__ = ["home"]  # a fixture
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(90)]
 
-ANSWERED = "next(vim.lsp.get_clients({ name = 'cl_lsp' })[1].requests) == nil"
+CLIENT = "vim.lsp.get_clients({ name = 'cl_lsp' })[1]"
+ANSWERED = f"next({CLIENT}.requests) == nil"
 
 
 @pytest.fixture
@@ -89,6 +90,7 @@ def test_the_trace_and_the_logs(editor: PluginEditor, home: Home, engine: FakeEn
 
 
 def test_a_model_is_chosen(editor: PluginEditor, engine: FakeEngine) -> None:
+    engine.names = ("fake", "other")
     editor.lua("vim.ui.select = function(items, _, chosen) chosen(items[1]) end")
     editor.command("ClLsp model")
     editor.insert("total =")
@@ -103,6 +105,14 @@ def test_a_model_is_chosen(editor: PluginEditor, engine: FakeEngine) -> None:
     wait_for("its name", lambda: statusline(editor).startswith("cl-lsp fake"))
     editor.command("ClLsp model other")
     wait_for("the other", lambda: asked("other"))
+    editor.press("\x1b")
+    editor.command("ClLsp model chat nope")
+    editor.command("ClLsp model nope")
+    no = "cl-lsp: there is no model nope here; there are fake, other"
+    wait_for("that there is none", lambda: editor.messages.count(no) == 2)
+    assert "nope" not in editor.lua(f"return vim.inspect({CLIENT}.settings)")
+    editor.command("ClLsp model /tmp")
+    wait_for("a directory", lambda: "/tmp" in editor.lua(f"return vim.inspect({CLIENT}.settings)"))
 
 
 def test_arguments_are_completed(editor: PluginEditor) -> None:
