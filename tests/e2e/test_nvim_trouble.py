@@ -124,8 +124,8 @@ def test_health_without_an_engine(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     with plugin_editor(home, "a.py", nvim=nvim) as editor:
         report = health(editor)
-        assert "ERROR the engine cannot be started: No module named 'torch'" in report
-        assert "pipx install 'cl-lsp[engine]'" in report
+        assert "ERROR engine: is not installed (No module named 'torch')" in report
+        assert ".whl[engine]'" in report
 
 
 def test_health_of_an_engine_that_ends_at_its_start(home: Home, nvim: Path) -> None:

@@ -48,10 +48,8 @@ local function engine(path)
   for _, found in ipairs(wrong) do
     vim.health.error(('%s: %s'):format(found.what, found.said), found.fix)
   end
-  if told ~= 'not running' and #wrong == 0 then
-    vim.health.error('the engine: ' .. told, path .. ' doctor')
-  elseif not read and told == 'not running' then
-    vim.health.error('the engine cannot be started: ' .. problem, INSTALL)
+  if #wrong == 0 and not (read and told == 'not running') then
+    vim.health.error('the engine: ' .. (read and told or problem), path .. ' doctor')
   elseif #wrong == 0 then
     vim.health.info('the engine: not running (it starts with the first key)')
   end
