@@ -43,6 +43,7 @@ class Scopes:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._environment, self._say, self._changed, self._clock = environment, say, changed, clock
+        self.edition = 0  # another one when what held is other than before
         self.folders: list[Path] = []
         self.options: Any = None  # of the editor, from the start
         self.told: dict[Path | None, Any] = {}  # by the editor since, per folder
@@ -120,6 +121,7 @@ class Scopes:
             self._merge(scope)
         self._tell()
         if self._configs != before:
+            self.edition += 1
             self._changed()
 
     def _merge(self, scope: Scope) -> Config:

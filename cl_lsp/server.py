@@ -111,6 +111,7 @@ class ClLsp(RobustServer):
             self.scopes.of, lambda message: self.say_once(message), self._loading
         )
         self._said: set[str] = set()
+        self._edition = 0  # of the settings
         self._register()
 
     @property
@@ -153,6 +154,10 @@ class ClLsp(RobustServer):
 
     def _on_settings(self) -> None:
         """They are other than before."""
+        if self._edition != self.scopes.edition:
+            self._edition = self.scopes.edition
+            for uri in self.documents.uris:  # what is kept was made with the old ones
+                self.suggesting.forget(uri)
         self.gate.forget()
         self.engines.check(self.scopes.all())
         self.workspace.configure(lambda uri: self.scopes.of(uri).completion)
