@@ -286,6 +286,8 @@ async def _name(backend: "Backend") -> str:
 
 def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> None:
     """The three lines before the cursor, and the suggestion: dim on a terminal, else in ⟦ ⟧."""
+    from .status import counted
+
     on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
     before = snapshot.before.split("\n")[-4:]
     rest = snapshot.line_after[found.replaced :]
@@ -299,7 +301,7 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
     cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
     print(
         f"\n{'' if found.text else '(no suggestion) '}{model}: "
-        f"{usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms, "
+        f"{counted(usage.get('completion_tokens', 0), 'token')} in {found.total_ms:.0f} ms, "
         f"ended by {found.stop_reason} "
         f"(prompt {timings.get('prefill_ms', 0):.0f} ms, decode {timings.get('decode_ms', 0):.0f} "
         f"ms); {cached} of {usage.get('prompt_tokens', 0)} prompt tokens were cached"

@@ -15,7 +15,7 @@ from pygls.protocol import default_converter, lsp_method
 from . import __version__, chat, control, items, models, stdio, watching
 from .backend import Report
 from .chats import Chats
-from .documents import Documents, Snapshot
+from .documents import Documents, Snapshot, name_of
 from .engines import Engines
 from .errors import ClLspError, Unreadable
 from .gate import Gate
@@ -248,7 +248,7 @@ def _snapshot(
         if error.reason in (Reason.BINARY, Reason.TOO_LARGE):
             ls.say_once(str(error))
         record = ls.trace.add(Record(method, uri, at.line, ""))
-        ls.suggesting.silent(record, f"{uri.rpartition('/')[2]}:{at.line + 1}", error.reason)
+        ls.suggesting.silent(record, f"{name_of(uri)}:{at.line + 1}", error.reason)
         return None
 
 

@@ -133,9 +133,11 @@ def test_help_and_health(editor: PluginEditor) -> None:
     assert editor.lines[0].startswith("*cl-lsp.txt*")
     for tag in [":ClLsp", "cl_lsp.accept()", "<Plug>(cl-lsp-accept-all)", "g:cl_lsp"]:
         editor.command(f"help {tag}")
+    editor.lua("require('cl_lsp').map('<M-w>', 'word')")
     editor.command("checkhealth cl_lsp")
     report = "\n".join(editor.lines)
     assert "1 running" in report and "<Tab> accepts" in report
+    assert "<M-w> accepts" in report
 
 
 @both

@@ -74,13 +74,17 @@ local function clients()
 end
 
 local function keys()
+  local found = false
   for _, mapping in ipairs(vim.api.nvim_get_keymap('i')) do
     local plug = not mapping.lhs:match('^<Plug>') and (mapping.rhs or ''):match('^<Plug>%(cl%-lsp%-accept')
     if plug or mapping.desc == 'cl-lsp: accept' then
-      return vim.health.ok(mapping.lhs .. ' accepts a suggestion')
+      vim.health.ok(mapping.lhs .. ' accepts a suggestion, or a part of it')
+      found = true
     end
   end
-  vim.health.warn('no key accepts a suggestion', "require('cl_lsp').map('<Tab>')")
+  if not found then
+    vim.health.warn('no key accepts a suggestion', "require('cl_lsp').map('<Tab>')")
+  end
 end
 
 function M.check()
