@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from . import __version__
 from .client import EngineClient
-from .config import Config, EngineConfig
+from .config import CompletionConfig, Config, EngineConfig
 from .daemon import (
     PYTHON,
     default_socket,
@@ -56,12 +56,13 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, text in ENGINE_COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
+    most = f"completion.maxTokens, {CompletionConfig.max_tokens} unless set"
     p = commands.add_parser("complete", help="print the completion at a place in a file")
     p.add_argument("file", type=Path, metavar="FILE")
     p.add_argument("--line", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--column", type=int, required=True, metavar="N", help="counts from 1")
     p.add_argument("--model", help="which (default: engine.model, or the daemon's own)")
-    p.add_argument("--max-tokens", type=int, metavar="N")
+    p.add_argument("--max-tokens", type=int, metavar="N", help=f"at most (default: {most})")
     p.add_argument("--no-snippets", action="store_true", help="send nothing of other files")
     p.add_argument("--json", action="store_true", help="print one JSON object")
     _add_address(p)
@@ -200,12 +201,13 @@ async def run_complete(args: argparse.Namespace) -> int:
     from .completion import suggest
     from .documents import Documents, read_file
     from .gate import Gate
+    from .git import repository_of
     from .scopes import Scopes
     from .workspace import Workspace
 
     snapshot = read_file(args.file, args.line, args.column)
     scopes = Scopes(os.environ, lambda message: print(f"warning: {message}", file=sys.stderr))
-    scopes.folders = [Path.cwd()]
+    scopes.folders = [repository_of(args.file.resolve().parent) or Path.cwd()]
     wished = scopes.of(snapshot.uri)
     gate = Gate(scopes)
     if reason := gate.closed(snapshot):
@@ -284,6 +286,8 @@ async def _name(backend: "Backend") -> str:
 
 def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> None:
     """The three lines before the cursor, and the suggestion: dim on a terminal, else in ⟦ ⟧."""
+    from .status import counted
+
     on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
     before = snapshot.before.split("\n")[-4:]
     rest = snapshot.line_after[found.replaced :]
@@ -297,7 +301,7 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
     cached = usage.get("prompt_tokens_details", {}).get("cached_tokens", 0)
     print(
         f"\n{'' if found.text else '(no suggestion) '}{model}: "
-        f"{usage.get('completion_tokens', 0)} tokens in {found.total_ms:.0f} ms, "
+        f"{counted(usage.get('completion_tokens', 0), 'token')} in {found.total_ms:.0f} ms, "
         f"ended by {found.stop_reason} "
         f"(prompt {timings.get('prefill_ms', 0):.0f} ms, decode {timings.get('decode_ms', 0):.0f} "
         f"ms); {cached} of {usage.get('prompt_tokens', 0)} prompt tokens were cached"

@@ -1,7 +1,7 @@
 """One question to the model that chats, and what of its answer the user is told beside the text."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from . import control
 from .backend import Backend
 from .chat_documents import newest
+from .errors import EngineRefused
 from .exchange import ChatRequest, Chunk
 from .progress import progress
 
@@ -25,6 +26,17 @@ class Reply:
     text: str
     notes: tuple[str, ...] = ()
     whole: bool = True
+
+
+async def require_chat(ls: "ClLsp", uri: str) -> None:
+    """Raises ClLspError if the model that is asked cannot chat, with what to do."""
+
+    def look(backend: Backend) -> Awaitable[dict[str, str]]:
+        return backend.refusals(fresh=True)
+
+    if why := (await ls.engines.ask("chat", look, uri=uri)).get("chat"):
+        what = "Fetch one (`cl-lsp pull 7b-instruct`) and name it in chat.model"
+        raise EngineRefused(f"{why}. {what}")
 
 
 async def ask(
@@ -47,6 +59,7 @@ async def ask(
 
     async with progress(ls, f"cl-lsp: {title}", cancellable=True, given=token) as report:
         report(0)
+        await require_chat(ls, uri)
 
         async def read(backend: Backend) -> Chunk:
             nonlocal whole

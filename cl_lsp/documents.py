@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 from lsprotocol import types
 
@@ -74,7 +75,7 @@ class Snapshot:
         line = self.line
         if line is None:
             line, _ = line_at(self.text, self.offset)
-        return f"{self.uri.rpartition('/')[2]}:{line + 1}:{len(self.line_before) + 1}"
+        return f"{name_of(self.uri)}:{line + 1}:{len(self.line_before) + 1}"
 
     @property
     def _far_back(self) -> int:
@@ -112,6 +113,15 @@ class Document:
     def of(cls, uri: str, version: int, language: str, text: str) -> "Document":
         problem = problem_of(text)
         return cls(uri, version, language, "" if problem else text, problem)
+
+
+def name_of(uri: str) -> str:
+    """Of a document, for people.
+
+    >>> name_of("file:///a/%C3%BCber%20uns.py")
+    'über uns.py'
+    """
+    return unquote(uri.rpartition("/")[2])
 
 
 def problem_of(text: str) -> Problem | None:

@@ -10,7 +10,7 @@ from pygls.uris import to_fs_path
 
 from . import actions, control, fills, tests_of
 from .actions import Asked
-from .asking import Reply, ask
+from .asking import Reply, ask, require_chat
 from .backend import Backend
 from .chat_documents import Origin
 from .chats import Outcome, origin_of
@@ -61,6 +61,7 @@ async def act(ls: "ClLsp", asked: Asked) -> Outcome:
 async def _converse(ls: "ClLsp", asked: Asked, selection: Selection) -> Outcome:
     said = actions.quoted(selection) if asked.waits else actions.question(asked, selection)
     notes = [selection.note] if selection.note else []
+    await require_chat(ls, asked.uri)  # for a document without an answer nobody has asked
     path = ls.chats.begin(asked.action.title, origin_of(selection), said, notes)
     if not asked.waits:
         await ls.chats.send(path)

@@ -123,7 +123,14 @@ class RobustProtocol(LanguageServerProtocol):
 
 
 def _whole(data: dict[str, Any]) -> dict[str, Any]:
-    """A message whose type is not known must have params."""
+    """As their types want them: one that is not known must have params, and a change a version,
+    of which some clients have none."""
+    match data:
+        case {
+            "method": types.TEXT_DOCUMENT_DID_CHANGE,
+            "params": {"textDocument": dict() as document},
+        } if document.get("version") is None:
+            document["version"] = 0
     return data if "params" in data or "method" not in data else data | {"params": None}
 
 

@@ -31,7 +31,7 @@ COMMON = Scope()
 class Scopes:
     """One Config per scope.
 
-    `say` is told, once for each change, what is wrong in one place; `changed` that something is
+    `say` is told what is wrong in one place, once until it is mended; `changed` that something is
     other than before.
     """
 
@@ -43,6 +43,7 @@ class Scopes:
         clock: Callable[[], float] = time.monotonic,
     ):
         self._environment, self._say, self._changed, self._clock = environment, say, changed, clock
+        self.edition = 0  # another one when what held is other than before
         self.folders: list[Path] = []
         self.options: Any = None  # of the editor, from the start
         self.told: dict[Path | None, Any] = {}  # by the editor since, per folder
@@ -53,7 +54,7 @@ class Scopes:
         self._problems: dict[Scope, list[Problem]] = {}
         self._above: dict[Path, list[Path]] = {}  # of the folders, those above with settings
         self._scope_of: dict[str, Scope] = {}
-        self._said: dict[str, str] = {}
+        self._said: set[Problem] = set()
         self._stamps: list[tuple[int, int] | None] = []
         self._next_look = 0.0
 
@@ -120,6 +121,7 @@ class Scopes:
             self._merge(scope)
         self._tell()
         if self._configs != before:
+            self.edition += 1
             self._changed()
 
     def _merge(self, scope: Scope) -> Config:
@@ -131,14 +133,14 @@ class Scopes:
         return self._configs[scope]
 
     def _tell(self) -> None:
-        texts: dict[str, dict[str, None]] = {}
-        for problem in sum(self._problems.values(), self._files.problems):
-            texts.setdefault(problem.source, {})[problem.text] = None
-        new = {source: listed(source, list(them)) for source, them in texts.items()}
-        for source, message in new.items():
-            if self._said.get(source) != message:
-                self._say(message)
-        self._said = new
+        found = dict.fromkeys(sum(self._problems.values(), self._files.problems))
+        new: dict[str, list[str]] = {}
+        for problem in found:
+            if problem not in self._said:
+                new.setdefault(problem.source, []).append(problem.text)
+        for source, texts in new.items():
+            self._say(listed(source, texts))
+        self._said = set(found)
 
     def _stamp(self) -> list[tuple[int, int] | None]:
         files = (inner / FILE for folder in self.folders for inner in folders_of(folder))

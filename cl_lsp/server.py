@@ -15,7 +15,7 @@ from pygls.protocol import default_converter, lsp_method
 from . import __version__, chat, control, items, models, stdio, watching
 from .backend import Report
 from .chats import Chats
-from .documents import Documents, Snapshot
+from .documents import Documents, Snapshot, name_of
 from .engines import Engines
 from .errors import ClLspError, Unreadable
 from .gate import Gate
@@ -111,6 +111,7 @@ class ClLsp(RobustServer):
             self.scopes.of, lambda message: self.say_once(message), self._loading
         )
         self._said: set[str] = set()
+        self._edition = 0  # of the settings
         self._register()
 
     @property
@@ -153,6 +154,10 @@ class ClLsp(RobustServer):
 
     def _on_settings(self) -> None:
         """They are other than before."""
+        if self._edition != self.scopes.edition:
+            self._edition = self.scopes.edition
+            for uri in self.documents.uris:  # what is kept was made with the old ones
+                self.suggesting.forget(uri)
         self.gate.forget()
         self.engines.check(self.scopes.all())
         self.workspace.configure(lambda uri: self.scopes.of(uri).completion)
@@ -243,7 +248,7 @@ def _snapshot(
         if error.reason in (Reason.BINARY, Reason.TOO_LARGE):
             ls.say_once(str(error))
         record = ls.trace.add(Record(method, uri, at.line, ""))
-        ls.suggesting.silent(record, f"{uri.rpartition('/')[2]}:{at.line + 1}", error.reason)
+        ls.suggesting.silent(record, f"{name_of(uri)}:{at.line + 1}", error.reason)
         return None
 
 

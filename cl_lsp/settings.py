@@ -40,13 +40,15 @@ class Problem:
 class Source:
     """Settings from one place: `{section: {key: value}}`, keys in snake_case or camelCase.
 
-    `workspace`: a repository's own; `editor`: null is no value there, and names are in camelCase.
+    `workspace`: a repository's own; `editor`: null is no value there, and names are in camelCase;
+    `tables`: it may have some for paths, which were taken out.
     """
 
     name: str  # as people are told
     values: Any
     workspace: bool = False
     editor: bool = False
+    tables: bool = False
 
     @property
     def holder(self) -> str:
@@ -82,11 +84,15 @@ class Files:
         if isinstance(tables, dict):
             for name, table in tables.items():
                 source = Source(f'{user_file()} [{TABLES}."{name}"]', table)
-                self.tables |= dict.fromkeys(_places(name), source)
+                places = _places(name)
+                self.tables |= dict.fromkeys(places, source)
+                if not places:
+                    text = "the path must begin with / or ~; the table is ignored"
+                    self.problems.append(Problem(source.name, text))
         else:
             text = f'{TABLES} must hold tables such as [{TABLES}."/path/of/a/project"]'
             self.problems.append(Problem(str(user_file()), text))
-        return [Source(str(user_file()), values)] if values is not None else []
+        return [] if values is None else [Source(str(user_file()), values, tables=True)]
 
     def of_workspace(self, folder: Path) -> list[Source]:
         """Its repository's own, the nearest last."""
@@ -151,7 +157,8 @@ def merge(config: Config, source: Source) -> tuple[Config, list[Problem]]:
         if source.editor and (section in OWN or values is None):
             continue
         if section not in SECTIONS:
-            say(f"{section} is unknown; known sections: {', '.join(SECTIONS)}")
+            known = [*SECTIONS, *([TABLES] if source.tables else [])]
+            say(f"{section} is unknown; known sections: {', '.join(known)}")
         elif not isinstance(values, dict):
             say(f"{section} must be {source.holder} of settings; it is ignored")
         else:
@@ -167,7 +174,7 @@ def _checked(
     """The values that count, by the names of their fields."""
     known = {f.name: f for f in fields(part)}
     hints = get_type_hints(type(part))
-    good: dict[str, Any] = {}
+    good, spellings = dict[str, Any](), dict[str, str]()
     for given, value in values.items():
         name = _snake(given)
         where = f"{section}.{given}"
@@ -175,6 +182,9 @@ def _checked(
             continue  # as VS Code says of what is not set
         if name not in known:
             say(f"{where} is unknown; known: {', '.join(map(source.spelled, known))}")
+            continue
+        if (first := spellings.setdefault(name, given)) != given:
+            say(f"{where} is {section}.{first}, which is there, too; it is ignored")
             continue
         limits, before = known[name].metadata, getattr(part, name)
         if source.workspace and not limits["workspace"]:

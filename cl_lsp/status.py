@@ -65,7 +65,7 @@ def _of_daemon(status: dict[str, Any]) -> Iterator[str]:
     yield f"{status['model']}: {status['status']}; requests under way: {status['active']}"
     yield (
         f"pid {status['pid']}, version {status['version']}, up {_time(status['uptime_s'])},"
-        f" {status['clients']} clients in the last 10 min, at {status['address']}"
+        f" {counted(status['clients'], 'client')} in the last 10 min, at {status['address']}"
     )
     can = ", ".join(status["capabilities"])
     yield f"context {status['context_length']}, can: {can}"
@@ -84,6 +84,14 @@ def _of_daemon(status: dict[str, Any]) -> Iterator[str]:
             spans = [f"{name} ms p50 {p['p50']:g} p95 {p['p95']:g}"
                      for name, p in (("first", first), ("whole", whole)) if p]  # fmt: skip
             yield f"  {lane}: last {recent['requests']}, {cached} cached, {', '.join(spans)}"
+
+
+def counted(number: int, noun: str) -> str:
+    """
+    >>> counted(1, "token"), counted(0, "client")
+    ('1 token', '0 clients')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _time(seconds: float) -> str:

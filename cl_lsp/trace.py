@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .completion import Suggestion
-from .documents import Snapshot
+from .documents import Snapshot, name_of
 from .reasons import sentence
 
 KEPT = 50  # requests; each holds at most the windows that were sent
@@ -133,7 +133,7 @@ def _lines(requests: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def _place(one: dict[str, Any]) -> str:
-    name = one["document"].rpartition("/")[2]
+    name = name_of(one["document"])
     return name if one["line"] is None else f"{name}:{one['line']}"
 
 

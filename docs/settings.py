@@ -33,7 +33,8 @@ add to the list. A model or a server for one project is the user's to choose, in
 engine.model = "7b"
 privacy.ignored_globs = ["data/"]
 ```
-Such a table counts for all files below its path, whatever folder is open, on the command line, too;
+Such a table counts for all files below its path, whatever folder is open, on the command line, too
+(for `cl-lsp complete FILE` the workspace is FILE's repository or, without one, the current folder);
 of several the closest path wins. Patterns are relative to the folder of their file or table, or to
 the workspace's root. What has another engine is in no prompt of the others.
 

@@ -14,8 +14,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from . import __version__, show_prompt
-from .errors import AddressInUse, CannotServe, EngineError, UnknownModel
+from . import __version__
+from .errors import AddressInUse, CannotServe, EngineError, NotInstalled, UnknownModel
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PORT = 23333  # lmdeploy's, which its users' clients know
@@ -142,7 +142,10 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("models", help="list Code Llama: who can do what, what is on this disk")
     p.add_argument("--json", action="store_true", help="print a list of JSON objects")
     p = commands.add_parser("prompt", help="print the token ids that a request becomes")
-    show_prompt.add_arguments(p)
+    if sys.argv[1:2] == ["prompt"]:  # what it can be asked for, the engine's libraries say
+        from . import show_prompt
+
+        show_prompt.add_arguments(p)
     p = commands.add_parser("doctor", help="say what this machine has and lacks for the engine")
     p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--json", action="store_true", help="print a list of JSON objects")
@@ -155,11 +158,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
-    args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    if args.command == "serve":
-        logging.getLogger(__package__).setLevel(logging.INFO)  # a line for each request
     try:
+        args = parser().parse_args()
+        if args.command == "serve":
+            logging.getLogger(__package__).setLevel(logging.INFO)  # a line for each request
         code = RUN[args.command](args)
         sys.stdout.flush()
         return code
@@ -167,7 +170,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return EXIT_CODES.get(type(error), 1)
     except ModuleNotFoundError as error:
-        print(f"error: {error}: pip install 'cl-lsp[engine]'", file=sys.stderr, flush=True)
+        print(f"error: {NotInstalled(error)}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -280,6 +283,12 @@ def _key(args: argparse.Namespace) -> str | None:
     return ensure_token(args.token_file)
 
 
+def run_prompt(args: argparse.Namespace) -> int:
+    from . import show_prompt
+
+    return show_prompt.run(args)
+
+
 def run_doctor(args: argparse.Namespace) -> int:
     from . import doctor
 
@@ -314,7 +323,7 @@ RUN = {
     "serve": run_serve,
     "pull": run_pull,
     "models": run_models,
-    "prompt": show_prompt.run,
+    "prompt": run_prompt,
     "doctor": run_doctor,
     "export": run_export,
 }

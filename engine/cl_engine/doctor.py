@@ -10,18 +10,12 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from .errors import EngineError
-from .facts import read_facts
-from .kernels import OLDEST, compile_cache
-from .listing import rows
-from .loader import free_memory
+from .errors import EngineError, NotInstalled
 
 State = Literal["ok", "note", "wrong"]
 MARKS: dict[State, str] = {"ok": "✓", "note": "–", "wrong": "✗"}
@@ -44,13 +38,32 @@ def python() -> Iterator[Finding]:
     yield Finding("Python", "ok", f"{platform.python_version()} in {sys.prefix}")
 
 
+def engine(needed: bool) -> Iterator[Finding]:
+    """What it finds on this machine or, if it is not installed, only that."""
+    try:
+        from . import serve  # which imports all that it needs
+    except ModuleNotFoundError as error:
+        said = f"is not installed ({error})"
+        yield Finding("engine", "wrong" if needed else "note", said, NotInstalled.fix)
+        return
+    assert serve
+    for check in (pytorch, gpu, memory, models):
+        yield from check()
+
+
 def pytorch() -> Iterator[Finding]:
+    import torch
+
     cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     yield Finding("PyTorch", "ok", f"{torch.__version__}, {cuda}")
 
 
 def gpu() -> Iterator[Finding]:
     """The driver, each GPU, and what the kernels need to be compiled."""
+    import torch
+
+    from .kernels import OLDEST
+
     smi = _first_line("nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader")
     if not torch.cuda.is_available():
         if smi is None:
@@ -75,6 +88,8 @@ def gpu() -> Iterator[Finding]:
 
 
 def _compiler() -> Iterator[Finding]:
+    from .kernels import compile_cache
+
     try:
         yield Finding("Triton", "ok", importlib.metadata.version("triton"))
     except importlib.metadata.PackageNotFoundError:
@@ -94,12 +109,19 @@ def _compiler() -> Iterator[Finding]:
 
 
 def memory() -> Iterator[Finding]:
+    import torch
+
+    from .loader import free_memory
+
     free = free_memory(torch.device("cpu"))
     if free is not None:
         yield Finding("memory", "ok", f"{free / 1e9:.1f} GB free, {os.cpu_count()} cores")
 
 
 def models() -> Iterator[Finding]:
+    from .facts import read_facts
+    from .listing import rows
+
     try:
         read_facts("embedded")
         yield Finding("embedded model", "ok", "is complete")
@@ -182,14 +204,16 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in dotted.split("-")[0].split(".") if part.isdigit())
 
 
-def examine(uds: Path | None) -> list[Finding]:
-    checks: list[Callable[[], Iterator[Finding]]] = [python, pytorch, gpu, memory, models]
-    return [found for check in [*checks, lambda: daemon(uds), editors] for found in check()]
+def examine(uds: Path | None, *, needed: bool = True) -> list[Finding]:
+    """`needed`: there is no server elsewhere that would do."""
+    return [*python(), *engine(needed), *daemon(uds), *editors()]
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 if something keeps something from working."""
-    findings = examine(args.uds) + [Finding(**found) for found in json.loads(args.found)]
+    told = [Finding(**found) for found in json.loads(args.found)]
+    elsewhere = any(found.what == "endpoint" for found in told)
+    findings = examine(args.uds, needed=not elsewhere) + told
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

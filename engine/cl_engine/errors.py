@@ -12,6 +12,18 @@ class EngineError(Exception):
     retry_s = 0  # after how many seconds another try may do
 
 
+class NotInstalled(EngineError):
+    """cl-lsp was installed without its extra `engine`, or a library of it is gone."""
+
+    fix = (
+        "pip install 'cl_lsp-0.1.0-py3-none-any.whl[engine]' (the release's wheel; in a checkout "
+        "'.[engine]'), or set engine.endpoint to a server elsewhere"
+    )
+
+    def __init__(self, missing: ModuleNotFoundError):
+        super().__init__(f"the engine is not installed ({missing}): {self.fix}")
+
+
 class DeviceLost(EngineError):
     """The device failed in a way that ends every computation of this process."""
 

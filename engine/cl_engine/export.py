@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from .catalogue import human_size
 from .checkpoint import SAFETENSORS, Checkpoint
 from .config import HUGGING_FACE, LlamaConfig
 from .errors import CannotServe
@@ -95,10 +96,8 @@ def _bytes(shape: tuple[int, ...]) -> int:
 def _check_space(target: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     needed, free = sum(map(_bytes, shapes.values())), shutil.disk_usage(target).free
     if free < needed:
-        gib = 2**30
-        raise CannotServe(
-            f"cannot write {target}: {needed / gib:.1f} GiB needed, {free / gib:.1f} GiB free"
-        )
+        sizes = f"{human_size(needed)} needed, {human_size(free)} free"
+        raise CannotServe(f"cannot write {target}: {sizes}")
 
 
 def _write_tensors(path: Path, shapes: dict[str, tuple[int, ...]], checkpoint: Checkpoint) -> None:

@@ -14,6 +14,9 @@ __all__ = ["home"]  # a fixture
 
 pytestmark = [pytest.mark.editor, pytest.mark.timeout(90)]
 
+CLIENT = "vim.lsp.get_clients({ name = 'cl_lsp' })[1]"
+ANSWERED = f"next({CLIENT}.requests) == nil"
+
 
 @pytest.fixture
 def engine(home: Home) -> Iterator[FakeEngine]:
@@ -57,6 +60,7 @@ def test_pause_resume_and_the_statusline(editor: PluginEditor, engine: FakeEngin
     assert "0.1.0" in status and "~/project" in status
 
 
+@both
 def test_the_trace_and_the_logs(editor: PluginEditor, home: Home, engine: FakeEngine) -> None:
     engine.text = ""
     editor.insert("total =")
@@ -65,18 +69,28 @@ def test_the_trace_and_the_logs(editor: PluginEditor, home: Home, engine: FakeEn
 
     def why() -> bool:
         editor.command("ClLsp trace")
+        wait_for("the trace", lambda: editor.lua(f"return {ANSWERED}"))
         return "## Why there was nothing" in editor.lines
 
     wait_for("the reason", why)
     assert editor.lines[0] == "# cl-lsp: the last requests"
     editor.press("q")
     wait_for("its end", lambda: editor.lines[0] == "total = ")
-    editor.command("ClLsp log")
-    assert editor.lua("return vim.api.nvim_buf_get_name(0)") == str(home.lsp_log)
+    assert "set_level('info')" in editor.command("ClLsp log")
     assert "nothing was logged yet" in editor.command("ClLsp log engine")
+    editor.lua("vim.lsp.log.set_level('info')")
+    editor.command("edit a.py")
+    editor.insert("total =")
+    editor.press("x")
+    log = home.lsp_log
+    wait_for("the reason", lambda: log.exists() and "no suggestion at a.py:1:" in log.read_text())
+    editor.press("\x1b")
+    assert "set_level" not in editor.command("ClLsp log")
+    assert editor.lua("return vim.api.nvim_buf_get_name(0)") == str(log)
 
 
 def test_a_model_is_chosen(editor: PluginEditor, engine: FakeEngine) -> None:
+    engine.names = ("fake", "other")
     editor.lua("vim.ui.select = function(items, _, chosen) chosen(items[1]) end")
     editor.command("ClLsp model")
     editor.insert("total =")
@@ -91,6 +105,14 @@ def test_a_model_is_chosen(editor: PluginEditor, engine: FakeEngine) -> None:
     wait_for("its name", lambda: statusline(editor).startswith("cl-lsp fake"))
     editor.command("ClLsp model other")
     wait_for("the other", lambda: asked("other"))
+    editor.press("\x1b")
+    editor.command("ClLsp model chat nope")
+    editor.command("ClLsp model nope")
+    no = "cl-lsp: there is no model nope here; there are fake, other"
+    wait_for("that there is none", lambda: editor.messages.count(no) == 2)
+    assert "nope" not in editor.lua(f"return vim.inspect({CLIENT}.settings)")
+    editor.command("ClLsp model /tmp")
+    wait_for("a directory", lambda: "/tmp" in editor.lua(f"return vim.inspect({CLIENT}.settings)"))
 
 
 def test_arguments_are_completed(editor: PluginEditor) -> None:
@@ -111,9 +133,11 @@ def test_help_and_health(editor: PluginEditor) -> None:
     assert editor.lines[0].startswith("*cl-lsp.txt*")
     for tag in [":ClLsp", "cl_lsp.accept()", "<Plug>(cl-lsp-accept-all)", "g:cl_lsp"]:
         editor.command(f"help {tag}")
+    editor.lua("require('cl_lsp').map('<M-w>', 'word')")
     editor.command("checkhealth cl_lsp")
     report = "\n".join(editor.lines)
     assert "1 running" in report and "<Tab> accepts" in report
+    assert "<M-w> accepts" in report
 
 
 @both

@@ -100,7 +100,7 @@ def test_a_question_is_not_lost_where_there_is_no_server(code: VsCode) -> None:
 def test_an_engine_that_does_not_start_is_told_once_and_tried_again(
     code: VsCode, user: Home
 ) -> None:
-    """As after `pip install cl-lsp` without `[engine]`."""
+    """As where it was installed without `[engine]`."""
     torch, program = user.path / "bare/torch", user.path / "bare/cl-lsp"
     write(torch / "__init__.py", """raise ModuleNotFoundError("No module named 'torch'")""")
     paths = f"{torch.parent}:{user.env.get('PYTHONPATH', '')}"
@@ -108,9 +108,9 @@ def test_an_engine_that_does_not_start_is_told_once_and_tried_again(
     program.chmod(0o755)
     stop_engine(user)
     code.settings({"cl-lsp.server.path": str(program)})
-    with on_the_example(code, user, "pip install 'cl-lsp[engine]'") as window:
+    with on_the_example(code, user, "engine is not installed") as window:
         window.command("Notifications: Show Notifications")
-        wait_for("the message", lambda: "No module named 'torch': pip install" in window.told)
+        wait_for("the message", lambda: "No module named 'torch'): pip install" in window.told)
         window.press("Control+1")
         window.press("Control+End")
         window.type("\nfor item in self.items.values():\n    print(item", 60)

@@ -39,7 +39,8 @@ class FakeEngine:
     delay_s: float = 0.0  # a whole answer takes so long
     headers_s: float = 0.0  # and so long its beginning
     models_s: float = 0.0
-    models_asked: int = 0  # so often, what models there are
+    names: tuple[str, ...] = ("fake",)  # of its models
+    models_asked: int = 0  # so often, what they are
     error: str | None = None
     error_status: int = 400
     break_off: bool = False
@@ -95,7 +96,7 @@ class FakeEngine:
         async def models() -> dict:
             self.models_asked += 1
             await asyncio.sleep(self.models_s)
-            return {"data": [{"id": "fake", "refused": self.refused}]}
+            return {"data": [{"id": name, "refused": self.refused} for name in self.names]}
 
         @app.post("/v1/chat/completions")
         @app.post("/v1/completions")

@@ -317,3 +317,20 @@ def test_only_files_of_the_folder_are_chat_documents(home: Path) -> None:
         assert chat_documents.path_of(uri) is None
     assert chat_documents.path_of((inside.parent / "x" / ".." / "b.md").as_uri()) is not None
     assert chat_documents.path_of((inside.parent / ".." / "b.md").as_uri()) is None
+
+
+@pytest.mark.parametrize("action", ["explain", "ask", "types"])
+async def test_no_document_is_opened_for_a_model_that_cannot_chat(
+    editor: Editor, engine: FakeEngine, action: str
+) -> None:
+    why = "fake cannot do chat. These models can: codellama/CodeLlama-7b-Instruct-hf"
+    engine.refused = {"chat": why}
+    await editor.start()
+    editor.open(TEXT)
+    outcome = await editor.act(action, (3, 0))
+    assert (outcome["outcome"], outcome["document"]) == ("failed", None)
+    assert outcome["message"].startswith(why)
+    assert "`cl-lsp pull 7b-instruct`" in outcome["message"] and "chat.model" in outcome["message"]
+    assert list(editor.documents) == [URI] and engine.requests == []
+    chats = chat_documents.folder()
+    assert not chats.exists() or not list(chats.iterdir())

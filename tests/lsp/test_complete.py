@@ -15,8 +15,10 @@ from tests.lsp.test_workspace import FILES
 TEXT = FILES["me.py"] + "make_gadget("
 
 
-async def complete(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    at = ("me.py", "--line", "3", "--column", "13")
+async def complete(
+    folder: Path, *more: str, file: str = "me.py"
+) -> subprocess.CompletedProcess[str]:
+    at = (file, "--line", "3", "--column", "13")
     command = [sys.executable, "-m", "cl_lsp", "complete", *at, *more]
     return await asyncio.to_thread(
         subprocess.run, command, cwd=folder, capture_output=True, text=True, timeout=60
@@ -61,6 +63,19 @@ async def test_without_snippets_nothing_is_read(engine: FakeEngine, tmp_path: Pa
     (tmp_path / "cl-lsp.toml").write_text("[completion]\nsnippets = false\n")
     assert json.loads((await complete(tmp_path, "--json")).stdout)["snippets"] == []
     assert all("input_extra" not in request for request in engine.requests)
+
+
+async def test_the_workspace_is_the_files_repository(engine: FakeEngine, tmp_path: Path) -> None:
+    repository = tmp_path / "r"
+    write(repository, FILES | {"deep/down/me.py": TEXT, ".git/HEAD": "ref: refs/heads/main\n"})
+    write(repository, {"cl-lsp.toml": "[completion]\nmax_tokens = 7\n"})
+    for folder in (tmp_path, repository, repository / "deep"):
+        file = (repository / "deep/down/me.py").relative_to(folder)
+        done = await complete(folder, "--json", file=str(file))
+        assert [one["filename"] for one in json.loads(done.stdout)["snippets"]] == [
+            "lib/gadgets.py"
+        ], done.stderr
+    assert [request["max_tokens"] for request in engine.requests] == [7, 7, 7]
 
 
 async def test_a_folder_that_takes_too_long_is_said(

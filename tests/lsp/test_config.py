@@ -167,6 +167,31 @@ def test_the_rest_of_a_wrong_file_counts(user: Path, tmp_path: Path) -> None:
     assert f"{user}: engine.context must be" in second
 
 
+def test_a_table_whose_path_is_none_is_said(user: Path) -> None:
+    for name in ("a/project", "~nobody-of-that-name/x"):
+        user.write_text(f"[workspace.'{name}']\nengine.model = '7b'\n")
+        place = f'{user} [workspace."{name}"]'
+        assert read()[1] == [f"{place}: the path must begin with / or ~; the table is ignored"]
+
+
+def test_the_section_of_tables_is_known_where_there_may_be_one(user: Path, tmp_path: Path) -> None:
+    user.write_text("[workspaces]\n")
+    (tmp_path / "cl-lsp.toml").write_text("[workspaces]\n")
+    _, [own, repository] = read(None, {}, tmp_path)
+    assert own.endswith("known sections: engine, chat, completion, privacy, workspace")
+    assert repository.endswith("known sections: engine, chat, completion, privacy")
+
+
+def test_of_two_spellings_in_one_place_the_first_counts(user: Path) -> None:
+    user.write_text('[completion]\nmax_tokens = "many"\nmaxTokens = 5\n')
+    config, [wrong, twice] = read()
+    assert config.completion.max_tokens == 48 and wrong.endswith("; using 48")
+    assert "completion.maxTokens is completion.max_tokens, which is there, too" in twice
+    user.write_text("[completion]\nmaxTokens = 5\nmax_tokens = 6\n")
+    config, [twice] = read()
+    assert config.completion.max_tokens == 5 and "max_tokens is completion.maxTokens" in twice
+
+
 def test_a_file_that_cannot_be_read_is_said_in_words(user: Path) -> None:
     user.write_bytes(b'a = "\xff"')
     assert read()[1] == [f"{user}: it is not UTF-8; the file is ignored"]

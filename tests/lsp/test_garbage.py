@@ -87,7 +87,7 @@ def opened(client: Client, text: str, name: str = "odd", version: int = 5) -> st
     return uri
 
 
-def inserted(client: Client, uri: str, text: str, line: int, version: int) -> None:
+def inserted(client: Client, uri: str, text: str, line: int, version: int | None) -> None:
     at = {"line": line, "character": 0}
     change = {"range": {"start": at, "end": at}, "text": text}
     document = {"uri": uri, "version": version}
@@ -102,12 +102,14 @@ def suggested(client: Client, uri: str, line: int, character: int) -> list[str]:
 
 
 def test_odd_texts_are_completed(client: Client) -> None:
-    """Mixed line ends, a lone surrogate, a version that goes back: of an empty client."""
+    """Mixed line ends, a lone surrogate, a version that goes back, or none: of an empty client."""
     assert suggested(client, opened(client, "a = 1\r\nb\rc\n\rre", "ends"), 4, 2) == ["turn x"]
     uri = opened(client, "s = '\ud800'\nre\n", "surrogate")
     assert suggested(client, uri, 1, 2) == ["turn x"]
     inserted(client, uri, "\udc00\n", 0, 3)
     assert suggested(client, uri, 2, 2) == ["turn x"]
+    inserted(client, uri, "\n", 0, None)
+    assert suggested(client, uri, 4, 0) == ["turn x"]
     assert suggested(client, uri, 0, 1) == ["turn x"]
     assert suggested(client, uri, 9, 0) == []
     said = client.log.read_text()

@@ -139,7 +139,7 @@ def test_files_are_read_again_when_they_change(scopes: Scopes, clock: Clock) -> 
     assert len(changes) == 4  # the first reading is one, too
 
 
-def test_a_problem_is_said_once_for_each_change(scopes: Scopes, said: list[str]) -> None:
+def test_a_problem_is_said_once_until_it_is_mended(scopes: Scopes, said: list[str]) -> None:
     user_file().write_text("[engine]\nmodle = 1\n[completion]\nmax_tokens = 0\n")
     scopes.read()
     [message] = said
@@ -150,12 +150,27 @@ def test_a_problem_is_said_once_for_each_change(scopes: Scopes, said: list[str])
     assert len(said) == 1
     user_file().write_text("[engine]\nmodle = 1\n")
     scopes.look()
-    assert said[1].startswith(f"{user_file()}: engine.modle is unknown")
+    assert len(said) == 1  # what is left was said
     user_file().write_text("")
     scopes.look()
     user_file().write_text("[engine]\nmodle = 1\n")
     scopes.look()
-    assert len(said) == 3
+    assert len(said) == 2 and said[1].startswith(f"{user_file()}: engine.modle is unknown")
+
+
+def test_what_the_editor_tells_later_repeats_no_problem_of_its_start(
+    scopes: Scopes, said: list[str]
+) -> None:
+    scopes.options = {"engine": {"modle": 1}}
+    scopes.read()
+    for told in ({}, {"other": 1}, {}, {"completion": {"maxTokens": 5}}, {"other": 1}):
+        scopes.told = {None: told}
+        scopes.read()
+    assert [message.partition(" is unknown")[0] for message in said] == [
+        "the editor: engine.modle",
+        "the editor: other",
+        "the editor: other",  # it was mended meanwhile
+    ]
 
 
 @pytest.mark.parametrize("bad", ["[completion", "workspace = 1", "\ud800", "a = " + "[" * 9999])

@@ -283,6 +283,22 @@ async def test_wrong_options_are_said_and_ignored(client: LspClient, engine: Fak
     assert "- maxTokens is unknown" in shown
 
 
+async def test_suggestions_of_other_settings_are_forgotten(
+    client: LspClient, engine: FakeEngine
+) -> None:
+    def change(**completion: int) -> None:
+        settings = {"cl-lsp": {"completion": completion}}
+        client.notify("workspace/didChangeConfiguration", {"settings": settings})
+
+    await client.initialize()
+    client.open(TEXT)
+    for wanted, changes in ((48, {}), (5, {"maxTokens": 5}), (5, {"maxTokens": 5}), (48, {})):
+        change(**changes)
+        assert (await client.inline(1, 6))["items"]
+        assert engine.requests[-1]["max_tokens"] == wanted
+    assert len(engine.requests) == 3  # the same settings change nothing
+
+
 @pytest.mark.parametrize("kind", ["root", "folders"])
 async def test_a_cloned_repository_sends_code_nowhere(
     client: LspClient, engine: FakeEngine, tmp_path: Path, kind: str

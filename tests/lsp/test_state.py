@@ -180,14 +180,14 @@ async def test_who_was_overtaken_cancelled_or_closed(client: LspClient, engine: 
 
 async def test_the_trace_is_a_document_in_any_editor(client: LspClient, engine: FakeEngine) -> None:
     await client.initialize()
-    client.open(TEXT, "file:///work/a|b.py")
-    await client.inline(1, 6, "file:///work/a|b.py")
-    await client.inline(9, 9, "file:///work/a|b.py")
+    client.open(TEXT, "file:///work/a%20%C3%A4|b.py")
+    await client.inline(1, 6, "file:///work/a%20%C3%A4|b.py")
+    await client.inline(9, 9, "file:///work/a%20%C3%A4|b.py")
     path = Path(await client.command("cl-lsp.trace", {"text": True}))
     shown = [n for n in client.notifications if n["method"] == "window/showDocument"]
     assert shown[0]["params"]["uri"] == path.as_uri()
     text = path.read_text()
-    assert "a\\|b.py:2 | inline | 6 | engine | 16 + 7 |" in text
+    assert "a ä\\|b.py:2 | inline | 6 | engine | 16 + 7 |" in text
     assert f"- `no-such-line`: {Reason.NO_SUCH_LINE.sentence}" in text
     assert "prefix:\n~~~~~~~~\ndef f(x):\n    re\n~~~~~~~~" in text
     assert path.stat().st_mode & 0o077 == 0

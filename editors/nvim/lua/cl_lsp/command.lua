@@ -28,6 +28,13 @@ local LOGS = {
   end,
 }
 
+--- Neovim drops what a server only logs, unless it is told not to.
+local function log_hint()
+  if vim.lsp.log.get_level() > vim.log.levels.INFO then
+    say("why there was no suggestion is logged after :lua vim.lsp.log.set_level('info'); :ClLsp trace has it anyway")
+  end
+end
+
 local function log(arguments)
   local which = arguments[1] or 'server'
   local path = LOGS[which] and LOGS[which]()
@@ -38,6 +45,9 @@ local function log(arguments)
   else
     vim.cmd('tabedit +$ ' .. vim.fn.fnameescape(path))
     vim.bo.readonly, vim.bo.modifiable = true, false
+  end
+  if which == 'server' then
+    log_hint()
   end
 end
 

@@ -1,7 +1,7 @@
 -- `:checkhealth cl_lsp`
 local M = {}
 
-local INSTALL = "install it: pipx install 'cl-lsp[engine]'; or name it: vim.g.cl_lsp = { cmd = { '/path/to/cl-lsp' } }"
+local INSTALL = require('cl_lsp.server').INSTALL .. "; or name it: vim.g.cl_lsp = { cmd = { '/path/to/cl-lsp' } }"
 
 local WAIT_MS = 30000 -- PyTorch from a cold disk
 
@@ -17,8 +17,7 @@ local function program()
   if done.code ~= 0 or not version:match('^%d') then
     vim.health.error(('%s does not run: %s'):format(path, vim.trim(done.stderr or '')), INSTALL)
   elseif vim.version.lt(version, server.OLDEST) then
-    local advice = 'update it: pipx upgrade cl-lsp'
-    vim.health.error(('%s is %s; this plugin needs %s'):format(path, version, server.OLDEST), advice)
+    vim.health.error(('%s is %s; this plugin needs %s'):format(path, version, server.OLDEST), server.INSTALL)
   else
     vim.health.ok(('%s is %s'):format(path, version))
     return path
@@ -49,10 +48,8 @@ local function engine(path)
   for _, found in ipairs(wrong) do
     vim.health.error(('%s: %s'):format(found.what, found.said), found.fix)
   end
-  if told ~= 'not running' and #wrong == 0 then
-    vim.health.error('the engine: ' .. told, path .. ' doctor')
-  elseif not read and told == 'not running' then
-    vim.health.error('the engine cannot be started: ' .. problem, INSTALL)
+  if #wrong == 0 and not (read and told == 'not running') then
+    vim.health.error('the engine: ' .. (read and told or problem), path .. ' doctor')
   elseif #wrong == 0 then
     vim.health.info('the engine: not running (it starts with the first key)')
   end
@@ -77,13 +74,17 @@ local function clients()
 end
 
 local function keys()
+  local found = false
   for _, mapping in ipairs(vim.api.nvim_get_keymap('i')) do
     local plug = not mapping.lhs:match('^<Plug>') and (mapping.rhs or ''):match('^<Plug>%(cl%-lsp%-accept')
     if plug or mapping.desc == 'cl-lsp: accept' then
-      return vim.health.ok(mapping.lhs .. ' accepts a suggestion')
+      vim.health.ok(mapping.lhs .. ' accepts a suggestion, or a part of it')
+      found = true
     end
   end
-  vim.health.warn('no key accepts a suggestion', "require('cl_lsp').map('<Tab>')")
+  if not found then
+    vim.health.warn('no key accepts a suggestion', "require('cl_lsp').map('<Tab>')")
+  end
 end
 
 function M.check()

@@ -29,13 +29,27 @@ local function choose(role, id)
   end
 end
 
+--- Whether it can be a model of an engine, which lists all but directories.
+local function possible(found, id)
+  local first = found.models[1]
+  return not (first and first.refused) -- none is known, or it is no engine of ours
+    or vim.fn.isdirectory(vim.fn.expand(id)) == 1
+    or vim.iter(found.models):any(function(card)
+      return card.id == id
+    end)
+end
+
 --- The model `id` for a role or, without one, the user's choice.
 function M.set(role, id)
-  if id then
-    return choose(role, id)
-  end
   server.request('cl-lsp/models', vim.empty_dict(), function(result)
     local found = result[role]
+    if id then
+      if possible(found, id) then
+        return choose(role, id)
+      end
+      local names = vim.iter(found.models):map(function(card) return card.id end):join(', ')
+      return server.say(('there is no model %s here; there are %s'):format(id, names), vim.log.levels.ERROR)
+    end
     if found.problem ~= vim.NIL then
       return server.say(found.problem, vim.log.levels.ERROR)
     end

@@ -3,6 +3,8 @@ local options = require('cl_lsp.options')
 local M = {}
 
 M.OLDEST = '0.1.0'
+-- From a file: no package index has it, and the name there is anybody's.
+M.INSTALL = "install the release's wheel: pipx install --force './cl_lsp-0.1.0-py3-none-any.whl[engine]'"
 local CRASHES, WITHIN_S = 5, 180
 local crashes = {} -- when
 local refused -- why it is not started
@@ -75,8 +77,8 @@ function M.root(buf, start)
   elseif refused then
     return
   elseif vim.fn.executable(program) == 0 then
-    M.tell(("there is no program %s: install it (pipx install 'cl-lsp[engine]'), or name it in vim.g.cl_lsp = "
-      .. "{ cmd = { '/path/to/cl-lsp' } }; then :ClLsp restart. :checkhealth cl_lsp says more"):format(program))
+    M.tell(("there is no program %s: %s, or name one in vim.g.cl_lsp = { cmd = { '/path/to/cl-lsp' } }; "
+      .. 'then :ClLsp restart. :checkhealth cl_lsp says more'):format(program, M.INSTALL))
     return
   end
   start(vim.fs.root(buf, { 'cl-lsp.toml', '.git' }))
@@ -138,8 +140,8 @@ function M.initialized(client)
   if info.name ~= 'cl-lsp' or vim.version.lt(info.version or '0', M.OLDEST) then
     client:stop()
     local found = ('%s %s'):format(info.name or 'a nameless server', info.version or '')
-    refuse('%s is %s, and this plugin needs cl-lsp %s or newer (pipx upgrade cl-lsp); then :ClLsp restart',
-      options.cmd[1], vim.trim(found), M.OLDEST)
+    refuse('%s is %s, and this plugin needs cl-lsp %s or newer: %s; then :ClLsp restart',
+      options.cmd[1], vim.trim(found), M.OLDEST, M.INSTALL)
   end
 end
 
