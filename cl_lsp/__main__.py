@@ -8,11 +8,8 @@ import asyncio
 import dataclasses
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +25,8 @@ from .daemon import (
     state_folder,
     user_address,
 )
-from .errors import CannotStart, ClLspError, EngineGone
+from .errors import CannotStart, ClLspError, EngineGone, EngineSilent, NotOurs
+from .holder import STOP_TIMEOUT_S, UNKNOWN, end, holder, is_daemon, mute
 from .settings import model_name, read_config
 from .wire import Address
 
@@ -45,7 +43,6 @@ ENGINE_COMMANDS = {
     "doctor": "say what this machine has and lacks, and what to do",
     "export": "write a model as plain files",
 }
-STOP_TIMEOUT_S = 10
 INDEX_S = 5  # that the folder may take to be read
 
 
@@ -317,7 +314,7 @@ async def run_status(args: argparse.Namespace) -> int:
         print(json.dumps(status))
     else:
         print(*lines(status), sep="\n")
-    return 1 if status["status"] in ("not running", "unreachable", "refused") else 0
+    return 1 if "error" in status or status["status"] == "not running" else 0
 
 
 async def run_stop(args: argparse.Namespace) -> int:
@@ -328,51 +325,27 @@ async def run_stop(args: argparse.Namespace) -> int:
         raise ClLspError(f"{address} is another machine: stop the daemon there")
     client = EngineClient(address)
     try:
-        try:
-            pid = int((await client.health())["pid"])
-        except EngineGone:
+        pid, answers = int((await client.health())["pid"]), True
+    except EngineGone as error:
+        found, answers = holder(address), False
+        if found is None and isinstance(error, EngineSilent | NotOurs):
+            raise
+        if found is None:
             print("not running")
             return 0
-        # Whoever answers on a TCP port can name any process.
-        if pid <= 1 or (on_tcp and not _is_daemon(pid)):
-            raise CannotStart(f"what answers at {client.address} is no daemon of this user")
-        os.kill(pid, signal.SIGTERM)
-        if sys.platform == "win32":  # where that was a kill
-            port_file().unlink(missing_ok=True)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while _alive(pid):
-            if time.monotonic() > deadline:
-                raise CannotStart(f"the daemon (pid {pid}) did not stop within {STOP_TIMEOUT_S} s")
-            await asyncio.sleep(0.05)
-    except (PermissionError, ProcessLookupError) as error:
-        raise ClLspError(f"cannot stop the daemon: {error.strerror}") from error
+        pid = found
     finally:
         await client.close()
-    print(f"stopped (pid {pid})")
+    if pid == UNKNOWN and not answers:
+        raise CannotStart(mute(address))
+    # Whoever answers on a TCP port can name any process; so can a lock that was just taken.
+    if pid <= 1 or ((on_tcp or not answers) and not is_daemon(pid)):
+        raise CannotStart(f"what answers at {address} is no daemon of this user")
+    if await end(pid, port_file()):
+        print(f"stopped (pid {pid})")
+    else:
+        print(f"killed (pid {pid}): it did not stop within {STOP_TIMEOUT_S} s")
     return 0
-
-
-def _is_daemon(pid: int) -> bool:
-    """Whether it is a process of the engine's, by its command line."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:  # no Linux, or no such process
-        ps = shutil.which("ps")
-        asked = [ps or "ps", "-ww", "-o", "args=", "-p", str(pid)]
-        words = subprocess.run(asked, capture_output=True, text=True).stdout.split() if ps else []
-    return "cl_engine" in words and "serve" in words
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":  # the kill was waited for, and a signal 0 would be another
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A zombie of our own making is gone for all purposes.
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 if __name__ == "__main__":

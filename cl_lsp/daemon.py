@@ -22,7 +22,8 @@ import platformdirs
 from . import __version__
 from .client import EngineClient
 from .config import EMBEDDED, EngineConfig
-from .errors import CannotStart, EngineGone
+from .errors import CannotStart, EngineGone, EngineSilent
+from .holder import holder, mute
 from .wire import Address
 
 T = TypeVar("T")
@@ -30,6 +31,8 @@ T = TypeVar("T")
 PYTHON = (sys.executable, "-P")
 START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
 POLL_S = 0.05
+PATIENCE_S = 15  # with a daemon that is there and does not answer
+START_S = 60  # the same over TCP, where one that is about to answer looks like it
 TOO_LATE = "another daemon serves"  # how cl_engine's AddressInUse begins
 RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
@@ -138,16 +141,20 @@ class Daemon:
 
     async def _up(self) -> None:
         """Until the daemon has loaded its own model."""
-        began = time.monotonic()
+        began = heard = time.monotonic()
         process: subprocess.Popen | None = None
         log_start, started = 0, float("-inf")
-        while time.monotonic() - began < START_TIMEOUT_S:
-            health = await self._health()
+        while (now := time.monotonic()) - began < START_TIMEOUT_S:
+            health, state = await self._look()
             if health is not None and health["status"] in ("ok", "unloaded"):
                 return
-            if health is None and (process is None or process.poll() == ADDRESS_IN_USE):
+            if state != "mute":
+                heard = now
+            elif now - heard > (START_S if self._address.port_file else PATIENCE_S):
+                raise CannotStart(mute(self._address))
+            if state == "none" and (process is None or process.poll() == ADDRESS_IN_USE):
                 # The winner of the race may have died since; its successor is ours to start.
-                if time.monotonic() - started > RESTART_S:
+                if now - started > RESTART_S:
                     process, log_start = self._start()
                     started = time.monotonic()
             elif process is not None and process.poll() not in (None, ADDRESS_IN_USE):
@@ -155,16 +162,23 @@ class Daemon:
             await asyncio.sleep(POLL_S)
         raise EngineGone(f"the engine did not answer within {START_TIMEOUT_S} s; see {log_file()}")
 
+    async def _look(self) -> tuple[dict[str, Any] | None, str]:
+        """The daemon's health, if it answers; and whether it is "up", "coming" or "mute", or "none"
+        is there."""
+        try:
+            return await self._client.health(), "up"
+        except EngineSilent:
+            return None, "mute"
+        except EngineGone:
+            if holder(self._address) is None:
+                return None, "none"
+            # Its socket is there from the first; if not, somebody has taken it away.
+            return None, "coming" if self._address.listener() else "mute"
+
     async def _loaded(self, model: str) -> None:
         health = await self._client.health()
         if health["models"].get(model, {}).get("status") != "ok":
             await self._client.load(model)
-
-    async def _health(self) -> dict[str, Any] | None:
-        try:
-            return await self._client.health()
-        except EngineGone:
-            return None
 
     async def _replace(self, health: dict[str, Any]) -> None:
         """End a daemon of an older version when it is idle; one that stays busy serves on, if we
@@ -186,7 +200,7 @@ class Daemon:
             os.kill(pid, signal.SIGTERM)
         except OSError as error:
             raise CannotStart(f"cannot end the older daemon: {error.strerror}") from error
-        while (now := await self._health()) is not None and now["pid"] == health["pid"]:
+        while (now := (await self._look())[0]) is not None and now["pid"] == health["pid"]:
             await asyncio.sleep(POLL_S)
 
     def _start(self) -> tuple[subprocess.Popen, int]:

@@ -39,6 +39,14 @@ class EngineGone(ClLspError):
         self.safe = safe
 
 
+class EngineSilent(EngineGone):
+    """It is there, and takes too long: it hangs, was stopped, or the machine has no time for it."""
+
+
+class NotOurs(EngineGone):
+    """What answers is another program."""
+
+
 class EngineDied(EngineGone):
     """The engine ended, or fell silent, while it answered."""
 

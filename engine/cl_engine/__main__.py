@@ -217,6 +217,7 @@ def run_serve(args: argparse.Namespace) -> int:
             args.chat_model,
             template,
             others=not tcp,  # of this user's files, and who opens the socket is this user
+            file=args.uds or args.port_file,
             unload_after_s=args.unload_after * 60,
             idle_exit_s=args.idle_exit * 60,
         )
