@@ -127,8 +127,6 @@ def run_engine(arguments: list[str]) -> int:
         if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
     if arguments[0] == "doctor" and not {"-h", "--help"} & set(arguments):
-        if not any(a.startswith("--uds") for a in arguments):
-            arguments += ["--uds", str(default_socket())]
         arguments += ["--found", json.dumps(asyncio.run(_findings()))]
     command = [*PYTHON, "-m", "cl_engine", *arguments]
     if sys.platform == "win32":  # which would begin another process and end this one
@@ -137,9 +135,9 @@ def run_engine(arguments: list[str]) -> int:
 
 
 async def _findings() -> list[dict[str, str]]:
-    from .doctor import findings
+    from .doctor import daemon, findings
 
-    return await findings(*read_config(None, os.environ, []))
+    return [await daemon(), *await findings(*read_config(None, os.environ, []))]
 
 
 def token_file() -> Path:

@@ -175,6 +175,11 @@ class Daemon:
             # Its socket is there from the first; if not, somebody has taken it away.
             return None, "coming" if self._address.listener() else "mute"
 
+    async def check(self) -> None:
+        """Raises CannotStart if it is there and does not answer."""
+        if (await self._look())[1] == "mute":
+            raise CannotStart(mute(self._address))
+
     async def _loaded(self, model: str) -> None:
         health = await self._client.health()
         if health["models"].get(model, {}).get("status") != "ok":

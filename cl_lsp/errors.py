@@ -64,6 +64,10 @@ class EngineRefused(ClLspError):
     """The engine answered with an error of its own."""
 
 
+class WrongKey(EngineRefused):
+    """The engine asks for an API key, and has not got the right one."""
+
+
 class EngineBusy(EngineRefused):
     """It could, but not now. `retry_s`: so long it asks to be left alone, if it says."""
 

@@ -5,14 +5,22 @@ from typing import Any
 
 from .client import EngineClient
 from .config import EngineConfig
-from .errors import ClLspError, EngineGone, EngineSilent, NotOurs
+from .errors import (
+    ClLspError,
+    EngineGone,
+    EngineRefused,
+    EngineSilent,
+    NotOurs,
+    WrongKey,
+    in_words,
+)
 from .holder import holder, mute
 from .wire import Address
 
 
 async def daemon_status(address: Address) -> dict[str, Any]:
     """Of an engine of ours. If it cannot be asked: status "not running", or "starting", "mute" or
-    "foreign" and an `error` in words. Raises EngineRefused."""
+    "foreign" and an `error` in words. Raises WrongKey."""
     client = EngineClient(address)
     known = {"address": str(address)}
     try:
@@ -21,8 +29,11 @@ async def daemon_status(address: Address) -> dict[str, Any]:
         status = health | await client.status() | known | _of_card(card)
         list(_of_daemon(status))  # only one of ours can be told
         return status
-    except (LookupError, TypeError, ValueError, AttributeError):
-        said = f"what answers at {address} is like a cl-lsp engine, but none of this version"
+    except WrongKey:
+        raise
+    except (EngineRefused, LookupError, TypeError, ValueError, AttributeError) as error:
+        why = in_words(error)
+        said = f"what answers at {address} is no cl-lsp engine that this version knows ({why})"
         return known | {"status": "foreign", "error": said}
     except NotOurs as error:
         return known | {"status": "foreign", "error": str(error)}

@@ -33,6 +33,7 @@ from .errors import (
     EngineGone,
     EngineRefused,
     EngineSilent,
+    WrongKey,
     in_words,
 )
 
@@ -292,7 +293,8 @@ async def _raise_for_error(response: ClientResponse) -> None:
         return
     message, kind = _said(code, await response.read())
     if code in (401, 403):
-        raise EngineRefused(f"{message} (HTTP {code}: is the API key right?)")
+        whence = "engine.api_key or CL_LSP_ENGINE_API_KEY (for chat.endpoint: chat.api_key)"
+        raise WrongKey(f"{message} (HTTP {code}: is the API key right? {whence} has it)")
     if code == 503 and kind == "not_ready":
         raise EngineGone(message)
     if code == 429 or (code >= 500 and code != 501):  # what may be otherwise soon

@@ -144,7 +144,6 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("prompt", help="print the token ids that a request becomes")
     show_prompt.add_arguments(p)
     p = commands.add_parser("doctor", help="say what this machine has and lacks for the engine")
-    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--json", action="store_true", help="print a list of JSON objects")
     # What the editor's side has found, as JSON.
     p.add_argument("--found", default="[]", help=argparse.SUPPRESS)

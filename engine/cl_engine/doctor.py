@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -112,27 +111,6 @@ def models() -> Iterator[Finding]:
     )
 
 
-def daemon(uds: Path | None) -> Iterator[Finding]:
-    if uds is None:
-        return
-    if not uds.exists():
-        yield Finding("daemon", "ok", f"none runs; the first editor starts one at {uds}")
-        return
-    if not uds.is_socket():
-        yield Finding("daemon", "wrong", f"{uds} is not a socket", "move it away")
-        return
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(2)
-            client.connect(str(uds))
-        yield Finding("daemon", "ok", f"answers at {uds}; more: cl-lsp status")
-    except ConnectionRefusedError:
-        yield Finding("daemon", "ok", f"none runs; {uds} was left by one, and will be replaced")
-    except OSError as error:
-        fix = f"look who owns {uds.parent}, and its mode"
-        yield Finding("daemon", "wrong", f"{uds}: {error.strerror or error}", fix)
-
-
 def editors() -> Iterator[Finding]:
     command = shutil.which("cl-lsp")
     fix = "" if command else "link .venv/bin/cl-lsp to a folder of PATH, or give editors its path"
@@ -182,14 +160,14 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in dotted.split("-")[0].split(".") if part.isdigit())
 
 
-def examine(uds: Path | None) -> list[Finding]:
-    checks: list[Callable[[], Iterator[Finding]]] = [python, pytorch, gpu, memory, models]
-    return [found for check in [*checks, lambda: daemon(uds), editors] for found in check()]
+def examine() -> list[Finding]:
+    checks: list[Callable[[], Iterator[Finding]]] = [python, pytorch, gpu, memory, models, editors]
+    return [found for check in checks for found in check()]
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 if something keeps something from working."""
-    findings = examine(args.uds) + [Finding(**found) for found in json.loads(args.found)]
+    findings = examine() + [Finding(**found) for found in json.loads(args.found)]
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
