@@ -1,6 +1,7 @@
 """The commands on the terminal, as real processes."""
 
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -100,7 +102,9 @@ def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
     bad = cl_lsp("serve", "nonesuch")
     assert bad.returncode == 2
     assert "no model 'nonesuch'" in bad.stderr
-    assert "another daemon serves" in cl_lsp("serve", "owner/on-the-hub").stderr
+    beside = cl_lsp("serve", "owner/on-the-hub").stderr
+    assert "another daemon serves" in beside and "`cl-lsp stop` ends it" in beside
+    assert f"(pid {json.loads(cl_lsp('status', '--json').stdout)['pid']})" in beside
     done = cl_lsp("export", "embedded", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}
@@ -120,20 +124,58 @@ def test_a_daemon_on_tcp_is_stopped_by_its_port(home: Path) -> None:
     assert cl_lsp("stop", "--port", port).stdout == "not running\n"
 
 
-def test_a_port_that_names_another_process_stops_nothing(home: Path) -> None:
-    health = {"status": "ok", "model": "m", "version": "1", "wire": 1, "pid": os.getpid()}
+HEALTH = {"status": "ok", "model": "m", "version": "1", "wire": 1, "pid": os.getpid()}
+
+
+@contextlib.contextmanager
+def answering(answers: dict[str, object], code: int = 200) -> Iterator[str]:
+    """The port of a server that has these answers; `code` is that of all but the first."""
 
     class Liar(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            known = self.path in answers
+            first = self.path == next(iter(answers))
+            self.send_response(200 if first else code if known else 404)
             self.end_headers()
-            self.wfile.write(json.dumps(health).encode())
+            self.wfile.write(json.dumps(answers.get(self.path)).encode())
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Liar) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = cl_lsp("stop", "--port", str(server.server_port))
+        yield str(server.server_port)
         server.shutdown()
+
+
+def test_a_port_that_names_another_process_stops_nothing(home: Path) -> None:
+    with answering({"/health": HEALTH}) as port:
+        done = cl_lsp("stop", "--port", port)
     assert done.returncode == 1 and "no daemon of this user" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"/health": "OK"}, "is no cl-lsp engine"),
+        ({"/health": HEALTH, "/v1/models": {}}, "does not say which models it has"),
+        ({"/health": HEALTH, "/v1/models": {"data": ["m"]}}, "does not say which models it has"),
+        ({"/health": HEALTH, "/v1/models": {"data": [{"id": "m"}]}}, "that this version knows"),
+    ],
+)
+def test_the_status_of_another_program(home: Path, answers: dict, said: str) -> None:
+    with answering(answers) as port:
+        done = cl_lsp("status", "--port", port)
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.startswith(f"foreign: what answers at http://127.0.0.1:{port} ")
+    assert said in done.stdout
+
+
+def test_a_wrong_key_is_said_with_where_it_comes_from(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_LSP_API_KEY", "the server's variable")
+    with answering({"/health": HEALTH, "/v1/models": {}}, 401) as port:
+        done = cl_lsp("status", "--port", port)
+    assert done.returncode == 1 and "HTTP 401" in done.stderr
+    assert "CL_LSP_ENGINE_API_KEY" in done.stderr
 
 
 def test_files_of_the_project_are_not_run(home: Path) -> None:
