@@ -6,6 +6,7 @@ Commands that need the engine run in a process of their own, so that this one st
 import argparse
 import asyncio
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -43,6 +44,7 @@ ENGINE_COMMANDS = {
     "doctor": "say what this machine has and lacks, and what to do",
     "export": "write a model as plain files",
 }
+WIDEST = 200  # characters of a line that are shown on each side of the cursor
 INDEX_S = 5  # that the folder may take to be read
 
 
@@ -88,21 +90,21 @@ def main() -> int:
         return run_engine(sys.argv[1:])
     args = parser().parse_args()
     try:
-        match args.command:
-            case "complete":
-                return asyncio.run(run_complete(args))
-            case "status":
-                return asyncio.run(run_status(args))
-            case "stop":
-                return asyncio.run(run_stop(args))
-            case "settings":
-                return run_settings()
+        if args.command in RUN:
+            code = asyncio.run(RUN[args.command](args))
+            sys.stdout.flush()
+            return code
     except ClLspError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head` has enough; what is left must not fail at the end
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        if error.errno == errno.ENOSPC:  # else `| head` has enough
+            print(f"error: {error.strerror}", file=sys.stderr)
+        # What is left must not fail at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if sys.stdin.isatty():
@@ -181,7 +183,7 @@ def _token() -> str | None:
         raise ClLspError(f"cannot read {token_file()}: {error.strerror}") from error
 
 
-def run_settings() -> int:
+async def run_settings(args: argparse.Namespace) -> int:
     config = dataclasses.asdict(_settings())
     for section, values in config.items():
         for name, value in values.items():
@@ -280,8 +282,9 @@ async def _name(backend: "Backend") -> str:
 def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> None:
     """The three lines before the cursor, and the suggestion: dim on a terminal, else in ⟦ ⟧."""
     on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
-    before = snapshot.before.split("\n")[-4:]
-    rest = snapshot.line_after[found.replaced :]
+    *above, last = snapshot.before.split("\n")[-4:]
+    before = [*map(_clip, above), _clip(last[::-1])[::-1]]  # of the last one its end
+    rest = _clip(snapshot.line_after[found.replaced :])
     parts = found.text.split("\n")
     ghost = "\n".join(f"{on}{part}{off}" if part else "" for part in parts)
     shown = ("\n".join(before) + ghost + rest).split("\n")
@@ -297,6 +300,15 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
         f"(prompt {timings.get('prefill_ms', 0):.0f} ms, decode {timings.get('decode_ms', 0):.0f} "
         f"ms); {cached} of {usage.get('prompt_tokens', 0)} prompt tokens were cached"
     )
+
+
+def _clip(text: str) -> str:
+    """The beginning of what no terminal could show.
+
+    >>> _clip("short"), len(_clip("x" * 900_000))
+    ('short', 201)
+    """
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
 
 
 async def run_status(args: argparse.Namespace) -> int:
@@ -344,6 +356,14 @@ async def run_stop(args: argparse.Namespace) -> int:
     else:
         print(f"killed (pid {pid}): it did not stop within {STOP_TIMEOUT_S} s")
     return 0
+
+
+RUN = {
+    "complete": run_complete,
+    "status": run_status,
+    "stop": run_stop,
+    "settings": run_settings,
+}
 
 
 if __name__ == "__main__":

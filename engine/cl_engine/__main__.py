@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -170,7 +171,11 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `cl-lsp models | head`
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        if error.errno == errno.ENOSPC:  # else it is `cl-lsp models | head`
+            print(f"error: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,5 +1,6 @@
 """The commands on the terminal, as real processes."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import http.server
@@ -20,6 +21,8 @@ from cl_lsp.daemon import (
 )
 from tests.checkpoints import make_checkpoint
 from tests.conftest import cl_lsp, wait_for
+from tests.lsp.client import LspClient
+from tests.lsp.fake_engine import FakeEngine
 from tests.serving.test_openai import free_port
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "inventory.py")
@@ -65,6 +68,7 @@ def test_the_terminal(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -
     ("args", "message"),
     [
         (["complete", "/no/such", *AT], "cannot read /no/such"),
+        (["complete", "/dev/zero", *AT], "cannot read /dev/zero: it is no regular file"),
         (["complete", EXAMPLE, "--line", "999", "--column", "1"], "line 999 is outside"),
         (["complete", EXAMPLE, "--line", "1", "--column", "999"], "column 999 is outside"),
         (["complete", EXAMPLE, *AT, "--model", "nonesuch"], "no model 'nonesuch'"),
@@ -211,3 +215,47 @@ def test_who_reads_only_the_first_lines_sees_no_traceback(home: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("command", [["settings"], ["models"]])
+def test_a_full_disk_behind_stdout_is_one_line(home: Path, command: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cl_lsp", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_of_a_very_long_line_what_stands_around_the_cursor(home: Path, tiny: Path) -> None:
+    file = home / "long.py"
+    file.write_text("a = 1; " * 1000 + "\n" + "x = [" + "1, " * 300_000 + "]\n")
+    done = cl_lsp("complete", str(file), "--line", "2", "--column", "450000", "--model", str(tiny))
+    assert done.returncode == 0, done.stderr
+    first, second, *_ = done.stdout.splitlines()
+    assert first.endswith("…") and second.startswith("    2 │ …") and second.endswith("…")
+    assert len(first) < 300 and len(second) < 1000
+
+
+@pytest.mark.parametrize(("says_exit", "code"), [(True, 1), (False, 0)])
+async def test_an_editor_that_leaves_without_shutdown(
+    engine: FakeEngine, says_exit: bool, code: int
+) -> None:
+    """The protocol's code for it, and nothing left open that Python would complain of."""
+    command = [sys.executable, "-X", "dev", "-m", "cl_lsp"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    client = LspClient(process)
+    await client.initialize()
+    client.open("def f(x):\n    re\n")
+    assert (await client.inline(1, 6))["items"]
+    if says_exit:
+        client.notify("exit", None)
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.close()
+    said = (await asyncio.wait_for(process.stderr.read(), 20)).decode()
+    assert await process.wait() == code
+    assert "Unclosed" not in said and "Traceback" not in said, said
+    await client._reader
