@@ -6,13 +6,11 @@ Commands that need the engine run in a process of their own, so that this one st
 import argparse
 import asyncio
 import dataclasses
+import errno
 import json
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +26,8 @@ from .daemon import (
     state_folder,
     user_address,
 )
-from .errors import CannotStart, ClLspError, EngineGone
+from .errors import CannotStart, ClLspError, EngineGone, EngineSilent, NotOurs
+from .holder import STOP_TIMEOUT_S, UNKNOWN, end, holder, is_daemon, mute
 from .settings import model_name, read_config
 from .wire import Address
 
@@ -45,7 +44,7 @@ ENGINE_COMMANDS = {
     "doctor": "say what this machine has and lacks, and what to do",
     "export": "write a model as plain files",
 }
-STOP_TIMEOUT_S = 10
+WIDEST = 200  # characters of a line that are shown on each side of the cursor
 INDEX_S = 5  # that the folder may take to be read
 
 
@@ -92,21 +91,21 @@ def main() -> int:
         return run_engine(sys.argv[1:])
     args = parser().parse_args()
     try:
-        match args.command:
-            case "complete":
-                return asyncio.run(run_complete(args))
-            case "status":
-                return asyncio.run(run_status(args))
-            case "stop":
-                return asyncio.run(run_stop(args))
-            case "settings":
-                return run_settings()
+        if args.command in RUN:
+            code = asyncio.run(RUN[args.command](args))
+            sys.stdout.flush()
+            return code
     except ClLspError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `| head` has enough; what is left must not fail at the end
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        if error.errno == errno.ENOSPC:  # else `| head` has enough
+            print(f"error: {error.strerror}", file=sys.stderr)
+        # What is left must not fail at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     if sys.stdin.isatty():
@@ -131,8 +130,6 @@ def run_engine(arguments: list[str]) -> int:
         if tcp and not given & {"--token-file", "--no-auth", "--api-key"}:
             arguments += ["--token-file", str(token_file())]
     if arguments[0] == "doctor" and not {"-h", "--help"} & set(arguments):
-        if not any(a.startswith("--uds") for a in arguments):
-            arguments += ["--uds", str(default_socket())]
         arguments += ["--found", json.dumps(asyncio.run(_findings()))]
     command = [*PYTHON, "-m", "cl_engine", *arguments]
     if sys.platform == "win32":  # which would begin another process and end this one
@@ -141,9 +138,9 @@ def run_engine(arguments: list[str]) -> int:
 
 
 async def _findings() -> list[dict[str, str]]:
-    from .doctor import findings
+    from .doctor import daemon, findings
 
-    return await findings(*read_config(None, os.environ, []))
+    return [await daemon(), *await findings(*read_config(None, os.environ, []))]
 
 
 def token_file() -> Path:
@@ -187,7 +184,7 @@ def _token() -> str | None:
         raise ClLspError(f"cannot read {token_file()}: {error.strerror}") from error
 
 
-def run_settings() -> int:
+async def run_settings(args: argparse.Namespace) -> int:
     config = dataclasses.asdict(_settings())
     for section, values in config.items():
         for name, value in values.items():
@@ -289,8 +286,9 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
     from .status import counted
 
     on, off = ("\033[2;3m", "\033[0m") if sys.stdout.isatty() else ("⟦", "⟧")
-    before = snapshot.before.split("\n")[-4:]
-    rest = snapshot.line_after[found.replaced :]
+    *above, last = snapshot.before.split("\n")[-4:]
+    before = [*map(_clip, above), _clip(last[::-1])[::-1]]  # of the last one its end
+    rest = _clip(snapshot.line_after[found.replaced :])
     parts = found.text.split("\n")
     ghost = "\n".join(f"{on}{part}{off}" if part else "" for part in parts)
     shown = ("\n".join(before) + ghost + rest).split("\n")
@@ -308,6 +306,15 @@ def show(snapshot: "Snapshot", found: "Suggestion", model: str, line: int) -> No
     )
 
 
+def _clip(text: str) -> str:
+    """The beginning of what no terminal could show.
+
+    >>> _clip("short"), len(_clip("x" * 900_000))
+    ('short', 201)
+    """
+    return text if len(text) <= WIDEST else f"{text[:WIDEST]}…"
+
+
 async def run_status(args: argparse.Namespace) -> int:
     from .status import daemon_status, lines, remote_status
 
@@ -321,7 +328,7 @@ async def run_status(args: argparse.Namespace) -> int:
         print(json.dumps(status))
     else:
         print(*lines(status), sep="\n")
-    return 1 if status["status"] in ("not running", "unreachable", "refused") else 0
+    return 1 if "error" in status or status["status"] == "not running" else 0
 
 
 async def run_stop(args: argparse.Namespace) -> int:
@@ -332,51 +339,35 @@ async def run_stop(args: argparse.Namespace) -> int:
         raise ClLspError(f"{address} is another machine: stop the daemon there")
     client = EngineClient(address)
     try:
-        try:
-            pid = int((await client.health())["pid"])
-        except EngineGone:
+        pid, answers = int((await client.health())["pid"]), True
+    except EngineGone as error:
+        found, answers = holder(address), False
+        if found is None and isinstance(error, EngineSilent | NotOurs):
+            raise
+        if found is None:
             print("not running")
             return 0
-        # Whoever answers on a TCP port can name any process.
-        if pid <= 1 or (on_tcp and not _is_daemon(pid)):
-            raise CannotStart(f"what answers at {client.address} is no daemon of this user")
-        os.kill(pid, signal.SIGTERM)
-        if sys.platform == "win32":  # where that was a kill
-            port_file().unlink(missing_ok=True)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while _alive(pid):
-            if time.monotonic() > deadline:
-                raise CannotStart(f"the daemon (pid {pid}) did not stop within {STOP_TIMEOUT_S} s")
-            await asyncio.sleep(0.05)
-    except (PermissionError, ProcessLookupError) as error:
-        raise ClLspError(f"cannot stop the daemon: {error.strerror}") from error
+        pid = found
     finally:
         await client.close()
-    print(f"stopped (pid {pid})")
+    if pid == UNKNOWN and not answers:
+        raise CannotStart(mute(address))
+    # Whoever answers on a TCP port can name any process; so can a lock that was just taken.
+    if pid <= 1 or ((on_tcp or not answers) and not is_daemon(pid)):
+        raise CannotStart(f"what answers at {address} is no daemon of this user")
+    if await end(pid, port_file()):
+        print(f"stopped (pid {pid})")
+    else:
+        print(f"killed (pid {pid}): it did not stop within {STOP_TIMEOUT_S} s")
     return 0
 
 
-def _is_daemon(pid: int) -> bool:
-    """Whether it is a process of the engine's, by its command line."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
-    except OSError:  # no Linux, or no such process
-        ps = shutil.which("ps")
-        asked = [ps or "ps", "-ww", "-o", "args=", "-p", str(pid)]
-        words = subprocess.run(asked, capture_output=True, text=True).stdout.split() if ps else []
-    return "cl_engine" in words and "serve" in words
-
-
-def _alive(pid: int) -> bool:
-    if sys.platform == "win32":  # the kill was waited for, and a signal 0 would be another
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A zombie of our own making is gone for all purposes.
-    stat = Path(f"/proc/{pid}/stat")
-    return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+RUN = {
+    "complete": run_complete,
+    "status": run_status,
+    "stop": run_stop,
+    "settings": run_settings,
+}
 
 
 if __name__ == "__main__":

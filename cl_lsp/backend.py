@@ -11,6 +11,7 @@ from .context import Windows
 from .daemon import Daemon, anywhere, user_address
 from .errors import CannotStart, EngineBusy, EngineDied, EngineResting
 from .exchange import ChatRequest, Chunk, CompletionRequest
+from .patience import Patience
 
 RETRY_S = 30  # after a daemon that did not start
 
@@ -82,6 +83,7 @@ class Local:
         self.title = f"loading {config.model or EMBEDDED}"
         self.client = client or EngineClient(user_address())
         self._daemon = Daemon(self.client, config)
+        self._patience = Patience(self._daemon.check)
         self._breaker = Breaker()
 
     async def ready(self, report: Report) -> None:
@@ -97,30 +99,36 @@ class Local:
         return Traits()
 
     async def refusals(self, *, fresh: bool = False) -> dict[str, str]:
-        return await self.client.refusals(self.model, fresh=fresh)
+        return await self._patience.wait(self.client.refusals(self.model, fresh=fresh))
 
     def forget(self) -> None:
         self.client.forget()
 
     async def models(self) -> list[dict[str, Any]]:
-        return await self.client.models()
+        return await self._patience.wait(self.client.models())
 
     def complete(
         self, request: CompletionRequest, received: Callable[[], None] = lambda: None
     ) -> AsyncGenerator[Chunk]:
-        return watched(self.client.complete(request, received), self._breaker)
+        return watched(self.client.complete(request, received), self._breaker, self._patience)
 
     def chat(self, request: ChatRequest) -> AsyncGenerator[Chunk]:
-        return watched(self.client.chat(request), self._breaker)
+        return watched(self.client.chat(request), self._breaker, self._patience)
 
     async def close(self) -> None:
         await self.client.close()
 
 
-async def watched(chunks: AsyncGenerator[Chunk], breaker: Breaker) -> AsyncGenerator[Chunk]:
+async def watched(
+    chunks: AsyncGenerator[Chunk], breaker: Breaker, patience: Patience | None = None
+) -> AsyncGenerator[Chunk]:
     """The same chunks; the breaker learns how it ended, unless the reader left."""
     try:
-        async for chunk in chunks:
+        while True:
+            coming = anext(chunks, None)
+            chunk = await (patience.wait(coming) if patience else coming)
+            if chunk is None:
+                return
             if chunk.finish_reason is not None:
                 breaker.succeeded()
             yield chunk
@@ -129,6 +137,9 @@ async def watched(chunks: AsyncGenerator[Chunk], breaker: Breaker) -> AsyncGener
         raise
     except EngineBusy as error:
         breaker.failed(str(error), error.retry_s)
+        raise
+    except CannotStart as error:
+        breaker.failed(str(error), RETRY_S)
         raise
     finally:
         await chunks.aclose()

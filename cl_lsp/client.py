@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from .errors import EngineDied, EngineGone, EngineRefused, in_words
+from .errors import EngineDied, EngineGone, EngineRefused, NotOurs, in_words
 from .exchange import USER, ChatRequest, Chunk, CompletionRequest
 from .remembered import Remembered
 from .wire import TIMEOUT_S, Address, Wire
@@ -46,10 +46,11 @@ class EngineClient:
         return self._wire.connections
 
     async def health(self) -> dict[str, Any]:
-        """The daemon's own account. Raises EngineGone if nobody answers."""
+        """The daemon's own account. Raises EngineGone if nobody answers, EngineSilent if it is
+        late, NotOurs if it is another program."""
         health = await self._wire.get("/health")
         if not isinstance(health, dict) or not health.keys() >= HEALTH:
-            raise EngineGone(f"what answers at {self.address} is no cl-lsp engine")
+            raise NotOurs(f"what answers at {self.address} is no cl-lsp engine")
         return health
 
     async def status(self) -> dict[str, Any]:
@@ -62,7 +63,11 @@ class EngineClient:
         return await self._cards.get()
 
     async def _ask_cards(self) -> list[dict[str, Any]]:
-        return (await self._wire.get("/v1/models", timeout=120))["data"]
+        answer = await self._wire.get("/v1/models", timeout=120)
+        cards = answer.get("data") if isinstance(answer, dict) else None
+        if not cards or not all(isinstance(card, dict) and "id" in card for card in cards):
+            raise NotOurs(f"what answers at {self.address} does not say which models it has")
+        return cards
 
     async def load(self, model: str) -> None:
         """Return when it is in memory. Raises as `models`."""

@@ -5,6 +5,7 @@ The daemon itself holds the lock; a starter that loses the race just finds the w
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import signal
@@ -15,21 +16,25 @@ import warnings
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import platformdirs
 
 from . import __version__
 from .client import EngineClient
 from .config import EMBEDDED, EngineConfig
-from .errors import CannotStart, EngineGone
+from .errors import CannotStart, EngineGone, EngineSilent
+from .holder import holder, mute
 from .wire import Address
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 # -P: the engine is started in the user's project, whose struct.py or torch.py is not to be run.
 PYTHON = (sys.executable, "-P")
 START_TIMEOUT_S = 600  # a 34B checkpoint from a cold disk takes minutes
 POLL_S = 0.05
+PATIENCE_S = 15  # with a daemon that is there and does not answer
+START_S = 60  # the same over TCP, where one that is about to answer looks like it
 TOO_LATE = "another daemon serves"  # how cl_engine's AddressInUse begins
 RESTART_S = 1.0  # between two starts of our own
 ADDRESS_IN_USE = 3  # exit code of a daemon that found another one at its address
@@ -138,33 +143,49 @@ class Daemon:
 
     async def _up(self) -> None:
         """Until the daemon has loaded its own model."""
-        began = time.monotonic()
+        began = heard = time.monotonic()
         process: subprocess.Popen | None = None
-        log_start, started = 0, float("-inf")
-        while time.monotonic() - began < START_TIMEOUT_S:
-            health = await self._health()
+        path, log_start, started = log_file(), 0, float("-inf")
+        while (now := time.monotonic()) - began < START_TIMEOUT_S:
+            health, state = await self._look()
             if health is not None and health["status"] in ("ok", "unloaded"):
                 return
-            if health is None and (process is None or process.poll() == ADDRESS_IN_USE):
+            if state != "mute":
+                heard = now
+            elif now - heard > (START_S if self._address.port_file else PATIENCE_S):
+                raise CannotStart(mute(self._address))
+            if state == "none" and (process is None or process.poll() == ADDRESS_IN_USE):
                 # The winner of the race may have died since; its successor is ours to start.
-                if time.monotonic() - started > RESTART_S:
-                    process, log_start = self._start()
+                if now - started > RESTART_S:
+                    process, path, log_start = self._start()
                     started = time.monotonic()
             elif process is not None and process.poll() not in (None, ADDRESS_IN_USE):
-                raise CannotStart(last_error(log_start) or f"the engine ended; see {log_file()}")
+                raise CannotStart(last_error(path, log_start) or f"the engine ended; see {path}")
             await asyncio.sleep(POLL_S)
-        raise EngineGone(f"the engine did not answer within {START_TIMEOUT_S} s; see {log_file()}")
+        raise EngineGone(f"the engine did not answer within {START_TIMEOUT_S} s; see {path}")
+
+    async def _look(self) -> tuple[dict[str, Any] | None, str]:
+        """The daemon's health, if it answers; and whether it is "up", "coming" or "mute", or "none"
+        is there."""
+        try:
+            return await self._client.health(), "up"
+        except EngineSilent:
+            return None, "mute"
+        except EngineGone:
+            if holder(self._address) is None:
+                return None, "none"
+            # Its socket is there from the first; if not, somebody has taken it away.
+            return None, "coming" if self._address.listener() else "mute"
+
+    async def check(self) -> None:
+        """Raises CannotStart if it is there and does not answer."""
+        if (await self._look())[1] == "mute":
+            raise CannotStart(mute(self._address))
 
     async def _loaded(self, model: str) -> None:
         health = await self._client.health()
         if health["models"].get(model, {}).get("status") != "ok":
             await self._client.load(model)
-
-    async def _health(self) -> dict[str, Any] | None:
-        try:
-            return await self._client.health()
-        except EngineGone:
-            return None
 
     async def _replace(self, health: dict[str, Any]) -> None:
         """End a daemon of an older version when it is idle; one that stays busy serves on, if we
@@ -186,11 +207,11 @@ class Daemon:
             os.kill(pid, signal.SIGTERM)
         except OSError as error:
             raise CannotStart(f"cannot end the older daemon: {error.strerror}") from error
-        while (now := await self._health()) is not None and now["pid"] == health["pid"]:
+        while (now := (await self._look())[0]) is not None and now["pid"] == health["pid"]:
             await asyncio.sleep(POLL_S)
 
-    def _start(self) -> tuple[subprocess.Popen, int]:
-        """The new process and where its part of the log begins."""
+    def _start(self) -> tuple[subprocess.Popen, Path, int]:
+        """The new process, its log and where its part of that begins."""
         config = self._config
         command = [*PYTHON, "-m", "cl_engine", "serve", config.model or EMBEDDED]
         option = "--port-file" if self._address.port_file else "--uds"
@@ -206,25 +227,37 @@ class Daemon:
         }
         for option, value in options.items():
             command += [] if value is None else [option, str(value)]
-        try:
-            log_file().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _rotate(log_file())
-            with open(log_file(), "ab") as log:
-                start = log.tell()
+        with self._open_log() as file:
+            path, start = Path(file.name), file.tell()
+            try:
                 # A session and a directory of its own: it outlives this editor, and its project.
                 process = subprocess.Popen(
                     command,
-                    cwd=log_file().parent,
+                    cwd=path.parent,
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    stdout=file,
+                    stderr=file,
                     start_new_session=True,
                     creationflags=DETACHED,
                 )
-        except OSError as error:
-            raise CannotStart(f"cannot write {log_file()}: {error.strerror}") from error
+            except OSError as error:
+                raise CannotStart(f"cannot start the engine: {error.strerror}") from error
         _started[:] = [p for p in [*_started, process] if p.poll() is None]
-        return process, start
+        return process, path, start
+
+    def _open_log(self) -> BinaryIO:
+        """The user's log; where it cannot be written, one beside the socket, which must be."""
+        beside = Path(os.path.abspath(str(self._address))).with_name(log_file().name)
+        try:
+            return _append(log_file())
+        except OSError as error:
+            why = f"cannot write {log_file()} ({error.strerror})"
+        try:
+            opened = _append(beside)
+        except OSError as error:
+            raise CannotStart(f"{why}, nor {beside} ({error.strerror})") from error
+        log.warning("%s: the daemon logs to %s", why, beside)
+        return opened
 
 
 def older(version: str) -> bool:
@@ -240,20 +273,22 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)))
 
 
-def _rotate(log: Path) -> None:
-    """Keep one old log, so that a line for each request does not fill the disk."""
-    if log.is_file() and log.stat().st_size > MAX_LOG:
-        log.replace(log.with_name(log.name + ".1"))
+def _append(path: Path) -> BinaryIO:
+    """Open a log; one old one is kept, so that a line for each request does not fill the disk."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.is_file() and path.stat().st_size > MAX_LOG:
+        path.replace(path.with_name(path.name + ".1"))
+    return open(path, "ab")
 
 
-def last_error(log_start: int) -> str | None:
+def last_error(path: Path, start: int) -> str | None:
     """What a daemon that ended said last, in its part of the log.
 
     Others who started at the same moment write there too: that they came too late is not its error.
     """
-    with open(log_file(), "rb") as log:
-        log.seek(log_start)
-        lines = log.read().decode(errors="replace").splitlines()
+    with open(path, "rb") as file:
+        file.seek(start)
+        lines = file.read().decode(errors="replace").splitlines()
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     own = [error for error in errors if not error.startswith(TOO_LATE)]
     return next(reversed(own or errors or lines), None)

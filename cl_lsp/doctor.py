@@ -1,13 +1,16 @@
-"""What `cl-lsp doctor` says of the settings and of the servers elsewhere that they name.
+"""What `cl-lsp doctor` says of the settings, the user's daemon and servers elsewhere.
 
 Findings in the form of the engine's doctor, which prints them with its own.
 """
 
+import os
 from collections.abc import AsyncIterator, Iterable
 
 from .config import Config, EngineConfig
+from .daemon import user_address
 from .errors import ClLspError, EngineGone
 from .remote import Remote, check_endpoint
+from .status import daemon_status
 
 Finding = dict[str, str]  # what, state ("ok", "note" or "wrong"), said, fix
 
@@ -23,6 +26,29 @@ async def findings(config: Config, problems: Iterable[object]) -> list[Finding]:
 
 def finding(what: str, state: str, said: str, fix: str = "") -> Finding:
     return {"what": what, "state": state, "said": said, "fix": fix}
+
+
+async def daemon() -> Finding:
+    """The user's own: whether it runs and answers, as `cl-lsp status` has it."""
+    try:
+        address = user_address()
+        status = await daemon_status(address)
+    except ClLspError as error:
+        return finding("daemon", "wrong", str(error), "docs/trouble.md")
+    if (uds := address.uds) is not None and uds.exists():
+        if not uds.is_socket():
+            return finding("daemon", "wrong", f"{uds} is not a socket", "move it away")
+        if not os.access(uds, os.W_OK):
+            fix = f"look who owns {uds.parent}, and its mode"
+            return finding("daemon", "wrong", f"{uds} cannot be opened", fix)
+    if status["status"] == "not running":
+        left = f"; {address} was left by one, and will be replaced" if address.listener() else ""
+        starts = f"; the first editor starts one at {address}"
+        return finding("daemon", "ok", f"none runs{left or starts}")
+    if "error" in status:
+        state = "note" if status["status"] == "starting" else "wrong"
+        return finding("daemon", state, status["error"], "cl-lsp stop")
+    return finding("daemon", "ok", f"answers at {address}; more: cl-lsp status")
 
 
 async def _endpoint(name: str, config: EngineConfig) -> AsyncIterator[Finding]:

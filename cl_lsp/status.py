@@ -5,21 +5,53 @@ from typing import Any
 
 from .client import EngineClient
 from .config import EngineConfig
-from .errors import ClLspError, EngineGone
+from .errors import (
+    ClLspError,
+    EngineGone,
+    EngineRefused,
+    EngineSilent,
+    NotOurs,
+    WrongKey,
+    in_words,
+)
+from .holder import holder, mute
 from .wire import Address
 
 
 async def daemon_status(address: Address) -> dict[str, Any]:
-    """Of an engine of ours; status "not running" if nobody answers. Raises EngineRefused."""
+    """Of an engine of ours. If it cannot be asked: status "not running", or "starting", "mute" or
+    "foreign" and an `error` in words. Raises WrongKey."""
     client = EngineClient(address)
+    known = {"address": str(address)}
     try:
         health = await client.health()
         card = (await client.models())[0]
-        return health | await client.status() | {"address": str(address)} | _of_card(card)
+        status = health | await client.status() | known | _of_card(card)
+        list(_of_daemon(status))  # only one of ours can be told
+        return status
+    except WrongKey:
+        raise
+    except (EngineRefused, LookupError, TypeError, ValueError, AttributeError) as error:
+        why = in_words(error)
+        said = f"what answers at {address} is no cl-lsp engine that this version knows ({why})"
+        return known | {"status": "foreign", "error": said}
+    except NotOurs as error:
+        return known | {"status": "foreign", "error": str(error)}
+    except EngineSilent as error:
+        return known | _mute(address, mute(address) if address.local else str(error))
     except EngineGone:
-        return {"status": "not running", "address": str(address)}
+        if (pid := holder(address)) is None:
+            return known | {"status": "not running"}
+        if address.listener() is None:
+            return known | _mute(address, mute(address))
+        said = f"the daemon (pid {pid}) does not listen at {address} yet"
+        return known | {"status": "starting", "pid": pid, "error": said}
     finally:
         await client.close()
+
+
+def _mute(address: Address, said: str) -> dict[str, Any]:
+    return {"status": "mute", "pid": holder(address), "error": said}
 
 
 async def remote_status(config: EngineConfig) -> dict[str, Any]:

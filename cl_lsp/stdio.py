@@ -24,19 +24,21 @@ CHUNK = 1 << 18  # bytes that are taken at once; a message may be longer
 
 
 def start(server: "RobustServer") -> None:
-    """Serve until the client says `exit`, or is gone."""
+    """Serve until the client is gone, or says `exit`: a SystemExit, with 1 if it said no `shutdown`
+    before."""
     server.protocol.set_writer(StdoutWriter(sys.stdout.buffer))
     try:
-        asyncio.run(_serve(server.protocol))
+        asyncio.run(_serve(server))
     except BrokenPipeError:
         log.error("the editor is gone")
-    except (KeyboardInterrupt, SystemExit):
+    except KeyboardInterrupt:
         pass
     finally:
         server.shutdown()
 
 
-async def _serve(protocol: "RobustProtocol") -> None:
+async def _serve(server: "RobustServer") -> None:
+    protocol: RobustProtocol = server.protocol
     reader = asyncio.StreamReader(limit=CHUNK)
     loop = asyncio.get_running_loop()
     if _selectable():
@@ -56,6 +58,7 @@ async def _serve(protocol: "RobustProtocol") -> None:
     finally:
         if transport is not None:
             transport.close()
+        await server.close()
 
 
 def _pump(loop: asyncio.AbstractEventLoop, reader: asyncio.StreamReader) -> None:

@@ -26,7 +26,16 @@ from aiohttp import (
 )
 from yarl import URL
 
-from .errors import ClLspError, EngineBusy, EngineDied, EngineGone, EngineRefused, in_words
+from .errors import (
+    ClLspError,
+    EngineBusy,
+    EngineDied,
+    EngineGone,
+    EngineRefused,
+    EngineSilent,
+    WrongKey,
+    in_words,
+)
 
 CONNECT_S = 5
 # Before the first event may lie minutes of prefill on a CPU.
@@ -54,6 +63,12 @@ class Address:
     def local(self) -> bool:
         """Whether the user's daemon listens there, or would."""
         return self.uds is not None or self.port_file is not None
+
+    @property
+    def lock(self) -> Path | None:
+        """The file that the user's daemon locks as long as it lives."""
+        made = self.uds or self.port_file
+        return made and made.with_name(made.name + ".lock")
 
     def listener(self) -> object:
         """Changes when another daemon of this user's listens: it made the socket, or the file."""
@@ -121,7 +136,8 @@ class Wire:
         return len(pool._acquired) if pool else 0
 
     async def get(self, path: str, timeout: float = 5) -> Any:
-        """The JSON of an answer. Raises EngineGone, EngineBusy or EngineRefused."""
+        """The JSON of an answer, which may take `timeout` seconds. Raises EngineGone, EngineSilent,
+        EngineBusy or EngineRefused."""
         return await self._json("GET", path, timeout)
 
     async def post(self, path: str, body: dict[str, Any], timeout: float = 30) -> Any:
@@ -136,7 +152,10 @@ class Wire:
                 return json.loads(await response.read())
             finally:
                 response.close()
-        except (ClientError, TimeoutError, ValueError) as error:
+        except TimeoutError as error:
+            late = f"the engine at {self.address} does not answer within {timeout:g} s"
+            raise EngineSilent(late) from error
+        except (ClientError, ValueError) as error:
             raise EngineGone(f"no engine answers at {self.address} ({in_words(error)})") from error
 
     async def events(
@@ -274,7 +293,8 @@ async def _raise_for_error(response: ClientResponse) -> None:
         return
     message, kind = _said(code, await response.read())
     if code in (401, 403):
-        raise EngineRefused(f"{message} (HTTP {code}: is the API key right?)")
+        whence = "engine.api_key or CL_LSP_ENGINE_API_KEY (for chat.endpoint: chat.api_key)"
+        raise WrongKey(f"{message} (HTTP {code}: is the API key right? {whence} has it)")
     if code == 503 and kind == "not_ready":
         raise EngineGone(message)
     if code == 429 or (code >= 500 and code != 501):  # what may be otherwise soon

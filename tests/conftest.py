@@ -16,6 +16,8 @@ import pytest
 import torch
 
 from cl_lsp.daemon import default_socket
+from cl_lsp.holder import holder
+from cl_lsp.wire import Address
 from tests.checkpoints import make_checkpoint
 
 _empty = torch.empty
@@ -52,7 +54,7 @@ def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             (folder / part).mkdir(mode=0o700)
             monkeypatch.setenv(variable, str(folder / part))
         yield folder
-        if default_socket().exists():
+        if holder(Address(uds=default_socket())) is not None:
             cl_lsp("stop")
 
 

@@ -5,6 +5,7 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -147,7 +148,6 @@ def parser() -> argparse.ArgumentParser:
 
         show_prompt.add_arguments(p)
     p = commands.add_parser("doctor", help="say what this machine has and lacks for the engine")
-    p.add_argument("--uds", type=Path, metavar="PATH", help="the daemon's unix socket")
     p.add_argument("--json", action="store_true", help="print a list of JSON objects")
     # What the editor's side has found, as JSON.
     p.add_argument("--found", default="[]", help=argparse.SUPPRESS)
@@ -174,7 +174,11 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `cl-lsp models | head`
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        if error.errno == errno.ENOSPC:  # else it is `cl-lsp models | head`
+            print(f"error: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -220,6 +224,7 @@ def run_serve(args: argparse.Namespace) -> int:
             args.chat_model,
             template,
             others=not tcp,  # of this user's files, and who opens the socket is this user
+            file=args.uds or args.port_file,
             unload_after_s=args.unload_after * 60,
             idle_exit_s=args.idle_exit * 60,
         )

@@ -1,7 +1,8 @@
 """Where a daemon listens: a unix socket that only its user can open, or TCP with a token. No torch.
 
-The lock beside the socket is the truth about who serves it: it is held for the daemon's whole life
-and falls with the process, so that a socket without a lock holder is stale and may be replaced.
+The lock beside the socket is the truth about who serves it: it is held for the daemon's whole life,
+tells its pid and falls with the process, so that a socket without a lock holder is stale and may be
+replaced.
 Where there are no unix sockets a file tells port and token, which only the user can read.
 """
 
@@ -12,6 +13,7 @@ import os
 import secrets
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -25,6 +27,7 @@ except ModuleNotFoundError:  # Windows
     import msvcrt
 
 SHORTEST_TOKEN = 16  # characters
+LOCK_AT = 1 << 30  # the byte that is locked on Windows, where the others could not be read
 
 
 @contextlib.contextmanager
@@ -45,11 +48,12 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
             raise CannotServe(f"cannot listen on {path}: {error}") from error
         finally:
             os.umask(mask)
+        made = identity(path)
         try:
             yield listener
         finally:
             listener.close()
-            path.unlink(missing_ok=True)
+            _remove(path, made)
 
 
 @contextlib.contextmanager
@@ -67,10 +71,26 @@ def port_file(path: Path) -> Iterator[tuple[socket.socket, str]]:
             os.replace(file.name, path)
         except OSError as error:
             raise CannotServe(f"cannot write {path}: {error.strerror}") from error
+        made = identity(path)
         try:
             yield listener, token
         finally:
-            path.unlink(missing_ok=True)
+            _remove(path, made)
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Another one if another process made the file; None if it is not there."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
+def _remove(path: Path, made: tuple[int, int] | None) -> None:
+    """Unless it is another's by now."""
+    if identity(path) == made:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -78,21 +98,38 @@ def _locked(path: Path) -> Iterator[None]:
     """While its lock is held nobody else serves at `path`."""
     try:
         make_private(path.parent)
-        lock = open(path.with_name(path.name + ".lock"), "a")  # noqa: SIM115
+        lock = open(path.with_name(path.name + ".lock"), "a+")  # noqa: SIM115
     except OSError as error:
         raise CannotServe(f"cannot write {path.parent}: {error.strerror}") from error
     with lock:
         if not _lock(lock):
-            raise AddressInUse(f"another daemon serves {path} already")
+            lock.seek(0)
+            pid = lock.read().strip()
+            who = f"another daemon serves {path} already" + (f" (pid {pid})" if pid else "")
+            raise AddressInUse(
+                f"{who}: it loads any model that is asked for; `cl-lsp stop` ends it"
+            )
+        lock.truncate(0)
+        print(os.getpid(), file=lock, flush=True)
         yield
+        lock.truncate(0)
 
 
 def _lock(file: IO[str]) -> bool:
-    """Whether nobody had it; it falls when the file is closed."""
+    """Whether no daemon had it; it falls when the file is closed."""
+    for _ in range(3):  # who looks for a holder has it for a moment
+        if _try_lock(file):
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _try_lock(file: IO[str]) -> bool:
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
+            os.lseek(file.fileno(), LOCK_AT, os.SEEK_SET)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     except OSError:
         return False

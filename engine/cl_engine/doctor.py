@@ -6,7 +6,6 @@ import json
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -134,27 +133,6 @@ def models() -> Iterator[Finding]:
     )
 
 
-def daemon(uds: Path | None) -> Iterator[Finding]:
-    if uds is None:
-        return
-    if not uds.exists():
-        yield Finding("daemon", "ok", f"none runs; the first editor starts one at {uds}")
-        return
-    if not uds.is_socket():
-        yield Finding("daemon", "wrong", f"{uds} is not a socket", "move it away")
-        return
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(2)
-            client.connect(str(uds))
-        yield Finding("daemon", "ok", f"answers at {uds}; more: cl-lsp status")
-    except ConnectionRefusedError:
-        yield Finding("daemon", "ok", f"none runs; {uds} was left by one, and will be replaced")
-    except OSError as error:
-        fix = f"look who owns {uds.parent}, and its mode"
-        yield Finding("daemon", "wrong", f"{uds}: {error.strerror or error}", fix)
-
-
 def editors() -> Iterator[Finding]:
     command = shutil.which("cl-lsp")
     fix = "" if command else "link .venv/bin/cl-lsp to a folder of PATH, or give editors its path"
@@ -204,16 +182,16 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in dotted.split("-")[0].split(".") if part.isdigit())
 
 
-def examine(uds: Path | None, *, needed: bool = True) -> list[Finding]:
+def examine(*, needed: bool = True) -> list[Finding]:
     """`needed`: there is no server elsewhere that would do."""
-    return [*python(), *engine(needed), *daemon(uds), *editors()]
+    return [*python(), *engine(needed), *editors()]
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what was found; 1 if something keeps something from working."""
     told = [Finding(**found) for found in json.loads(args.found)]
     elsewhere = any(found.what == "endpoint" for found in told)
-    findings = examine(args.uds, needed=not elsewhere) + told
+    findings = examine(needed=not elsewhere) + told
     if args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

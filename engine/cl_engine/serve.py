@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
 
+from .address import identity
 from .errors import EngineError
 from .facts import read_facts
 from .guard import Access
@@ -19,6 +21,7 @@ from .http import OPEN, create_app
 from .registry import Options, Registry
 from .template import ChatTemplateConfig
 
+WATCH_S = 1.0  # between two looks at whether there is still something to do
 GRACE_S = 3  # seconds that running requests get when the daemon is told to stop
 
 
@@ -58,7 +61,8 @@ class Serving:
     """What to serve and how; `where` is how people are told the address.
 
     `chat_model` (None: the model) is for chats, `template` decides what they become; with `others`
-    any model of this disk is loaded when it is asked for. Times in seconds without a request, 0 for
+    any model of this disk is loaded when it is asked for. `file` is where the daemon is found, its
+    socket or port file: without it nobody finds this one. Times in seconds without a request, 0 for
     never: `unload_after_s` frees the memory, `idle_exit_s` ends the process.
     """
 
@@ -69,6 +73,7 @@ class Serving:
     chat_model: str | None = None
     template: ChatTemplateConfig | None = None
     others: bool = False
+    file: Path | None = None
     unload_after_s: float = 0
     idle_exit_s: float = 0
 
@@ -143,14 +148,18 @@ async def _load_first(what: Serving, registry: Registry, server: Server) -> None
 
 
 async def _watch(what: Serving, registry: Registry, server: Server) -> None:
-    """Nobody asks: memory is freed, then the process ends. It also ends where the device is lost:
-    whoever asks next gets a daemon that works."""
+    """Nobody asks: memory is freed, then the process ends. It also ends where the device is lost,
+    or the file that it is found by: whoever asks next gets a daemon that works."""
     waits = [s for s in (what.unload_after_s, what.idle_exit_s) if s > 0]
+    made = what.file and identity(what.file)
     while not server.should_exit:
-        await asyncio.sleep(min([5.0, *(s / 4 for s in waits)]))
+        await asyncio.sleep(min([WATCH_S, *(s / 4 for s in waits)]))
         if what.unload_after_s > 0:
             await registry.unload_idle(what.unload_after_s)
         idle = not registry.active and registry.state(registry.default) != "loading"
         late = what.idle_exit_s > 0 and time.monotonic() - registry.last_used > what.idle_exit_s
-        if (late and idle) or registry.lost is not None:
+        lost = what.file is not None and identity(what.file) != made
+        if lost and not registry.active:
+            print(f"{what.file} is gone: another daemon can make it", flush=True)
+        if (late and idle) or (lost and not registry.active) or registry.lost is not None:
             server.should_exit = True

@@ -151,11 +151,42 @@ async def test_a_stranger_in_the_runtime_directory_is_refused(
         user_address()
 
 
-async def test_an_unwritable_log_is_said(home: Path) -> None:
-    (home / "s").rmdir()
-    (home / "s").write_text("a file where the state directory should be")
-    client = EngineClient(Address(uds=default_socket()))
-    with pytest.raises(CannotStart, match="cannot write"):
+async def test_where_no_log_can_be_written_it_lies_beside_the_socket(
+    home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nope")
+    beside = default_socket().with_name("engine.log")
+    done = cl_lsp("complete", EXAMPLE, *AT, "--model", str(tiny))
+    assert done.returncode == 0 and "prompt tokens" in done.stdout
+    assert f"cannot write {log_file()} (" in done.stderr
+    assert f"the daemon logs to {beside}\n" in done.stderr
+    assert "serving" in beside.read_text()
+    assert "stopped" in cl_lsp("stop").stdout
+    assert "no model 'nonesuch'" in cl_lsp("complete", EXAMPLE, *AT, "--model", "nonesuch").stderr
+    async with language_server() as client:
+        await client.initialize(options={"engine": {"model": str(tiny)}})
+        client.open("def f(x):\n    re\n")
+        assert (await client.inline(1, 6))["items"]
+        assert client.messages() == []
+
+
+async def test_a_log_that_takes_nothing_keeps_nobody_from_suggesting(
+    home: Path, tiny: Path
+) -> None:
+    log_file().parent.mkdir(parents=True)
+    log_file().symlink_to("/dev/full")  # as on a full disk
+    assert cl_lsp("complete", EXAMPLE, *AT, "--model", str(tiny)).returncode == 0
+    assert cl_lsp("complete", EXAMPLE, *AT).returncode == 0
+    assert "stopped" in cl_lsp("stop").stdout
+
+
+async def test_no_place_for_any_log_is_said(home: Path) -> None:
+    for part in ("s", "place"):
+        with contextlib.suppress(FileNotFoundError):
+            (home / part).rmdir()
+        (home / part).write_text("a file where a directory should be")
+    client = EngineClient(Address(uds=home / "place" / "e.sock"))
+    with pytest.raises(CannotStart, match=f"cannot write {log_file()} .*, nor {home}/place/"):
         await Daemon(client, EngineConfig()).ensure()
     await client.close()
 

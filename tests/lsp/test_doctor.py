@@ -1,12 +1,16 @@
 """What the doctor says of servers elsewhere: who they are, the key, the model, the dialect."""
 
 import json
+import socket
+from pathlib import Path
 
 import pytest
 
 from cl_lsp.config import ChatConfig, Config, EngineConfig
-from cl_lsp.doctor import findings
+from cl_lsp.daemon import default_socket
+from cl_lsp.doctor import daemon, findings
 from tests.conftest import cl_lsp
+from tests.lsp.fake_engine import FakeEngine
 from tests.lsp.foreign import foreign
 
 
@@ -52,3 +56,23 @@ def test_the_command_has_it_with_all_else(home: object, monkeypatch: pytest.Monk
     assert done.returncode == 1 and "PyTorch" in found
     assert "127.0.0.1:9" in found["endpoint"]["said"]
     assert "s3cret" not in done.stdout
+
+
+async def test_the_socket(home: Path) -> None:
+    uds = default_socket()
+    assert f"none runs; the first editor starts one at {uds}" in (await daemon())["said"]
+    uds.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(uds))
+        assert "was left by one" in (await daemon())["said"]
+    uds.unlink()
+    uds.write_text("a file where the socket should be")
+    found = await daemon()
+    assert found["state"] == "wrong" and found["fix"] == "move it away"
+
+
+async def test_what_answers_there_is_another_program(engine: FakeEngine) -> None:
+    found = await daemon()  # the scripted engine tells less than a real one
+    assert (
+        found["state"] == "wrong" and "is no cl-lsp engine that this version knows" in found["said"]
+    )

@@ -1,6 +1,8 @@
 """The commands on the terminal, as real processes."""
 
+import asyncio
 import concurrent.futures
+import contextlib
 import http.server
 import json
 import os
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from cl_lsp.daemon import (
 )
 from tests.checkpoints import make_checkpoint
 from tests.conftest import cl_lsp, wait_for
+from tests.lsp.client import LspClient
+from tests.lsp.fake_engine import FakeEngine
 from tests.serving.test_openai import free_port
 
 EXAMPLE = str(Path(__file__).parents[2] / "examples" / "inventory.py")
@@ -63,6 +68,7 @@ def test_the_terminal(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -
     ("args", "message"),
     [
         (["complete", "/no/such", *AT], "cannot read /no/such"),
+        (["complete", "/dev/zero", *AT], "cannot read /dev/zero: it is no regular file"),
         (["complete", EXAMPLE, "--line", "999", "--column", "1"], "line 999 is outside"),
         (["complete", EXAMPLE, "--line", "1", "--column", "999"], "column 999 is outside"),
         (["complete", EXAMPLE, *AT, "--model", "nonesuch"], "no model 'nonesuch'"),
@@ -100,7 +106,9 @@ def test_serve_and_export_become_the_engine(home: Path, tmp_path: Path) -> None:
     bad = cl_lsp("serve", "nonesuch")
     assert bad.returncode == 2
     assert "no model 'nonesuch'" in bad.stderr
-    assert "another daemon serves" in cl_lsp("serve", "owner/on-the-hub").stderr
+    beside = cl_lsp("serve", "owner/on-the-hub").stderr
+    assert "another daemon serves" in beside and "`cl-lsp stop` ends it" in beside
+    assert f"(pid {json.loads(cl_lsp('status', '--json').stdout)['pid']})" in beside
     done = cl_lsp("export", "embedded", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr
     assert {p.name for p in (tmp_path / "out").iterdir()} >= {"config.json", "tokenizer.model"}
@@ -120,20 +128,58 @@ def test_a_daemon_on_tcp_is_stopped_by_its_port(home: Path) -> None:
     assert cl_lsp("stop", "--port", port).stdout == "not running\n"
 
 
-def test_a_port_that_names_another_process_stops_nothing(home: Path) -> None:
-    health = {"status": "ok", "model": "m", "version": "1", "wire": 1, "pid": os.getpid()}
+HEALTH = {"status": "ok", "model": "m", "version": "1", "wire": 1, "pid": os.getpid()}
+
+
+@contextlib.contextmanager
+def answering(answers: dict[str, object], code: int = 200) -> Iterator[str]:
+    """The port of a server that has these answers; `code` is that of all but the first."""
 
     class Liar(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
+            known = self.path in answers
+            first = self.path == next(iter(answers))
+            self.send_response(200 if first else code if known else 404)
             self.end_headers()
-            self.wfile.write(json.dumps(health).encode())
+            self.wfile.write(json.dumps(answers.get(self.path)).encode())
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Liar) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = cl_lsp("stop", "--port", str(server.server_port))
+        yield str(server.server_port)
         server.shutdown()
+
+
+def test_a_port_that_names_another_process_stops_nothing(home: Path) -> None:
+    with answering({"/health": HEALTH}) as port:
+        done = cl_lsp("stop", "--port", port)
     assert done.returncode == 1 and "no daemon of this user" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        ({"/health": "OK"}, "is no cl-lsp engine"),
+        ({"/health": HEALTH, "/v1/models": {}}, "does not say which models it has"),
+        ({"/health": HEALTH, "/v1/models": {"data": ["m"]}}, "does not say which models it has"),
+        ({"/health": HEALTH, "/v1/models": {"data": [{"id": "m"}]}}, "that this version knows"),
+    ],
+)
+def test_the_status_of_another_program(home: Path, answers: dict, said: str) -> None:
+    with answering(answers) as port:
+        done = cl_lsp("status", "--port", port)
+    assert done.returncode == 1 and done.stderr == ""
+    assert done.stdout.startswith(f"foreign: what answers at http://127.0.0.1:{port} ")
+    assert said in done.stdout
+
+
+def test_a_wrong_key_is_said_with_where_it_comes_from(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_LSP_API_KEY", "the server's variable")
+    with answering({"/health": HEALTH, "/v1/models": {}}, 401) as port:
+        done = cl_lsp("status", "--port", port)
+    assert done.returncode == 1 and "HTTP 401" in done.stderr
+    assert "CL_LSP_ENGINE_API_KEY" in done.stderr
 
 
 def test_files_of_the_project_are_not_run(home: Path) -> None:
@@ -169,3 +215,47 @@ def test_who_reads_only_the_first_lines_sees_no_traceback(home: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("command", [["settings"], ["models"]])
+def test_a_full_disk_behind_stdout_is_one_line(home: Path, command: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cl_lsp", *command],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
+def test_of_a_very_long_line_what_stands_around_the_cursor(home: Path, tiny: Path) -> None:
+    file = home / "long.py"
+    file.write_text("a = 1; " * 1000 + "\n" + "x = [" + "1, " * 300_000 + "]\n")
+    done = cl_lsp("complete", str(file), "--line", "2", "--column", "450000", "--model", str(tiny))
+    assert done.returncode == 0, done.stderr
+    first, second, *_ = done.stdout.splitlines()
+    assert first.endswith("…") and second.startswith("    2 │ …") and second.endswith("…")
+    assert len(first) < 300 and len(second) < 1000
+
+
+@pytest.mark.parametrize(("says_exit", "code"), [(True, 1), (False, 0)])
+async def test_an_editor_that_leaves_without_shutdown(
+    engine: FakeEngine, says_exit: bool, code: int
+) -> None:
+    """The protocol's code for it, and nothing left open that Python would complain of."""
+    command = [sys.executable, "-X", "dev", "-m", "cl_lsp"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    client = LspClient(process)
+    await client.initialize()
+    client.open("def f(x):\n    re\n")
+    assert (await client.inline(1, 6))["items"]
+    if says_exit:
+        client.notify("exit", None)
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.close()
+    said = (await asyncio.wait_for(process.stderr.read(), 20)).decode()
+    assert await process.wait() == code
+    assert "Unclosed" not in said and "Traceback" not in said, said
+    await client._reader

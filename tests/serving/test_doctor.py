@@ -1,7 +1,6 @@
 """`cl-lsp doctor` on this machine, and on those it was written for."""
 
 import json
-import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,18 +72,6 @@ def test_an_old_gpu_without_a_compiler(path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (9, 0))
     found = by_name(doctor.gpu())
     assert found["GPU"].state == "ok" and "Python's headers" in found["C compiler"].said
-
-
-def test_the_socket(tmp_path: Path) -> None:
-    uds = tmp_path / "e.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(uds))
-        assert "was left by one" in by_name(doctor.daemon(uds))["daemon"].said
-        listener.listen()
-        assert "answers at" in by_name(doctor.daemon(uds))["daemon"].said
-    uds.unlink()
-    uds.write_text("a file where the socket should be")
-    assert by_name(doctor.daemon(uds))["daemon"].state == "wrong"
 
 
 def test_editors(path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
