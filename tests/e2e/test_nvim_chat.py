@@ -41,8 +41,13 @@ def answered(editor: PluginEditor) -> bool:
     return "## cl-lsp" in text and text.endswith("## You")
 
 
+def chats(engine: FakeEngine) -> list[list[dict]]:
+    """The messages of each, whatever was read ahead for the cursor meanwhile."""
+    return [request["messages"] for request in engine.requests if "messages" in request]
+
+
 def asked(engine: FakeEngine) -> str:
-    return engine.requests[-1]["messages"][-1]["content"]
+    return chats(engine)[-1][-1]["content"]
 
 
 @both
@@ -62,7 +67,7 @@ def test_an_explanation_streams_into_a_chat(editor: PluginEditor, engine: FakeEn
     editor.press("GoWhy?\x1b\r")
     wait_for("the second answer", lambda: "Because." in editor.lines)
     assert asked(engine) == "Why?"
-    assert len(engine.requests[-1]["messages"]) == 3
+    assert len(chats(engine)[-1]) == 3
 
 
 @both
