@@ -82,7 +82,7 @@ async def test_a_folder_that_takes_too_long_is_said(
     engine: FakeEngine, tmp_path: Path, monkeypatch: Any
 ) -> None:
     write(tmp_path, FILES | {"me.py": TEXT})
-    code = "import sys, cl_lsp.__main__ as m; m.INDEX_S = 0; sys.exit(m.main())"
+    code = "from cl_lsp import __main__, complete as c; c.INDEX_S = 0; exit(__main__.main())"
     at = ("complete", "me.py", "--line", "3", "--column", "13")
     done = await asyncio.to_thread(
         subprocess.run,
