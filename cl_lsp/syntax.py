@@ -18,6 +18,7 @@ WINDOW, STEP = 6000, 500  # characters
 READ, FAR = 4000, 100_000
 PAIRS = {"(": ")", "[": "]", "{": "}"}
 Kind = Literal["code", "string", "comment"]
+_BLANK = re.compile(r"[ \n]")
 
 
 class Open(NamedTuple):
@@ -73,9 +74,10 @@ class Opened:
             self._known, above = [_begin(row, before, max(0, place // FAR - 1) * FAR)], 0
         at, stack = self._known[above]
         while place - at > STEP:
-            end = min(place, before.find("\n", at + READ, at + 2 * READ) + 1 or at + READ)
+            blank = _BLANK.search(before, at + READ)  # no token is cut there
+            end = min(place, blank.end() if blank else place)
             at, stack = end, _behind(row, before[at:end], stack)
-            if at > self._known[-1][0]:
+            if at > self._known[-1][0] and _BLANK.match(before, at - 1):
                 self._known.append((at, stack))
         self._text = max(before[: self._known[-1][0]], self._text[: self._known[-1][0]], key=len)
         if place > at:
