@@ -13,7 +13,8 @@ end
 
 -- A buffer that changes while no server has it, as between a crash and the next start, is one that
 -- Neovim never listens to again: the new server would go on with the text that it was opened with.
-local function listen(buf)
+local listen
+function listen(buf)
   local versions = vim.lsp.util.buf_versions
   local found, tracking = pcall(require, 'vim.lsp._changetracking')
   if watched[buf] or not (versions and found) then
@@ -34,6 +35,12 @@ local function listen(buf)
     end),
     on_detach = function()
       watched[buf] = nil
+      vim.schedule(function() -- a buffer that stays was read anew, and Neovim's own listener is gone, too
+        if vim.api.nvim_buf_is_loaded(buf) and #vim.lsp.get_clients({ bufnr = buf }) > 0 then
+          listen(buf)
+          open_again(buf)
+        end
+      end)
     end,
   })
 end
