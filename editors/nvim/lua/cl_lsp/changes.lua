@@ -13,8 +13,7 @@ end
 
 -- A buffer that changes while no server has it, as between a crash and the next start, is one that
 -- Neovim never listens to again: the new server would go on with the text that it was opened with.
-local listen
-function listen(buf)
+local function listen(buf)
   local versions = vim.lsp.util.buf_versions
   local found, tracking = pcall(require, 'vim.lsp._changetracking')
   if watched[buf] or not (versions and found) then
